@@ -1,0 +1,3 @@
+//! tidegate-worker.
+
+fn main() {}

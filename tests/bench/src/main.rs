@@ -1,0 +1,3 @@
+//! tidegate-bench.
+
+fn main() {}

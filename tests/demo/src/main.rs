@@ -1,0 +1,3 @@
+//! tidegate-demo.
+
+fn main() {}
