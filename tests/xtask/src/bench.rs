@@ -1,0 +1,31 @@
+//! `cargo xtask bench`: builds everything, then runs the benchmarks.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::build::Machine;
+use crate::setup::tools;
+
+const HELP: &str = "\
+Measures Tidegate beside its peers and the limits the project set itself, and prints a table.
+
+Usage: cargo xtask bench [NAME]...
+
+Names: start, latency, events, predict, ingest (default: all of them)
+";
+
+/// Runs the subcommand.
+pub fn run(args: &[String]) -> Result<()> {
+    if crate::asks_for_help(args, HELP) {
+        return Ok(());
+    }
+    let machine = Machine::set_up(false)?;
+    machine.build()?;
+    let mut bench = Command::new(machine.folders.binaries().join("tidegate-bench"));
+    bench
+        .arg("--manifest")
+        .arg(machine.root.join("functions/feed-ranking/tidegate.toml"));
+    bench.arg("--cache").arg(&machine.folders.cache).args(args);
+    tools::run(machine.equip(&mut bench))
+}

@@ -1,0 +1,19 @@
+//! What every subcommand needs before it can start: folders, tools, the guest toolchain, ONNX Runtime.
+
+pub mod guest_toolchain;
+pub mod onnxruntime;
+pub mod target_dir;
+pub mod tools;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+/// The folder of this checkout.
+pub fn workspace_root() -> Result<PathBuf> {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors()
+        .nth(2)
+        .map(PathBuf::from)
+        .context("`tests/xtask` no longer lies two folders deep")
+}
