@@ -1,1 +1,75 @@
-//! tidegate-sdk.
+//! The guest SDK: a Tidegate function as ordinary async Rust.
+//!
+//! ```ignore
+//! use tidegate_sdk::prelude::*;
+//!
+//! tidegate_sdk::function!(handle);
+//!
+//! async fn handle(event: Event) -> Result<(), Failure> {
+//!     let created: ObjectCreated = event.json()?;
+//!     let object = objects::open(&created.bucket, &created.key).await?;
+//!     log::info!("`{}` holds {} bytes", created.key, object.size());
+//!     events::emit("Measured", &serde_json::json!({ "size": object.size() }))?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Every module stands for one interface of the contract in `wit/` and is imported by a component only when
+//! the component calls it. A component that exports something else, for example `wasi:http`, uses the same
+//! modules and leaves [`function!`] out.
+//!
+//! Reads, listings, inference and object writes are async. Whatever changes the world (state, events, jobs,
+//! online features, finished objects) is staged by the host and commits when the function returns `Ok`.
+
+pub mod blocking;
+pub mod config;
+pub mod events;
+mod failure;
+pub mod features;
+pub mod inference;
+pub mod jobs;
+pub mod log;
+pub mod objects;
+pub mod prelude;
+pub mod state;
+
+pub use bindings::tidegate::function::types::{Error, Event, Failure, Retry};
+pub use events::ObjectCreated;
+pub use failure::OrReject;
+pub use serde_json;
+
+/// What `wit-bindgen` makes of the contract. Functions use the modules above instead.
+#[doc(hidden)]
+#[allow(missing_docs, clippy::all)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "function",
+        pub_export_macro: true,
+        export_macro_name: "export",
+        default_bindings_module: "tidegate_sdk::bindings",
+        generate_all,
+    });
+}
+
+/// Exports an `async fn(Event) -> Result<(), Failure>` as the component's `handle`.
+///
+/// Compiled for anything but WebAssembly it exports nothing, so that a function's crate can be tested natively.
+#[macro_export]
+macro_rules! function {
+    ($handle:path) => {
+        const _: () = {
+            #[allow(dead_code)]
+            struct Exported;
+
+            impl $crate::bindings::Guest for Exported {
+                async fn handle(event: $crate::Event) -> ::core::result::Result<(), $crate::Failure> {
+                    $handle(event).await
+                }
+            }
+
+            #[cfg(target_family = "wasm")]
+    $crate::bindings::export!(Exported with_types_in $crate::bindings);
+        };
+    };
+}
