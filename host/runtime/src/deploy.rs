@@ -1,0 +1,155 @@
+//! From a manifest to functions that can run: components found, compiled, and checked against it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::manifest::{Function, Manifest, Mistake, Mistakes, Trigger};
+use crate::sandbox::{Component, Kind, Sandbox};
+
+/// A function with its compiled component.
+#[derive(Clone)]
+pub struct Deployable {
+    /// The manifest's words.
+    pub spec: Arc<Function>,
+    /// The component.
+    pub component: Component,
+    /// The component's bytes.
+    pub bytes: bytes::Bytes,
+}
+
+/// A function, for people.
+#[derive(Debug, Clone, Serialize)]
+pub struct FunctionInfo {
+    /// The app.
+    pub app: String,
+    /// Its name.
+    pub name: String,
+    /// The digest of its component.
+    pub version: String,
+    /// What fires it.
+    pub triggers: Vec<String>,
+    /// What the manifest says of it.
+    pub description: Option<String>,
+}
+
+/// What a deployment did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Deployed {
+    /// The app.
+    pub app: String,
+    /// Its functions.
+    pub functions: Vec<FunctionInfo>,
+}
+
+impl Deployable {
+    /// What people see of it.
+    pub fn info(&self, app: &str) -> FunctionInfo {
+        FunctionInfo {
+            app: app.to_owned(),
+            name: self.spec.name.clone(),
+            version: self.component.digest.clone(),
+            triggers: self.spec.triggers.iter().map(ToString::to_string).collect(),
+            description: self.spec.description.clone(),
+        }
+    }
+}
+
+/// Where components are looked for, and where their machine code is kept.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Folders searched after the manifest's own.
+    pub components: Vec<PathBuf>,
+    /// The folder of compiled components; none compiles each time.
+    pub cache: Option<PathBuf>,
+}
+
+/// Loads a manifest and all its components; every mistake is reported in one go.
+pub fn load(sandbox: &Sandbox, file: &Path, places: &Places) -> Result<(Manifest, Vec<Deployable>), Mistakes> {
+    let manifest = Manifest::load(file)?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let find = |spec: &Function| find(spec, folder, &places.components);
+    let functions = link(sandbox, &manifest, &file.display().to_string(), places, find)?;
+    Ok((manifest, functions))
+}
+
+/// Compiles and checks the components that `bytes_of` finds.
+pub fn link(
+    sandbox: &Sandbox,
+    manifest: &Manifest,
+    file: &str,
+    places: &Places,
+    bytes_of: impl Fn(&Function) -> Result<Vec<u8>, String>,
+) -> Result<Vec<Deployable>, Mistakes> {
+    let mut mistakes = Vec::new();
+    let mut functions = Vec::new();
+    for spec in &manifest.functions {
+        let at = |message: String| Mistake::new(format!("function.{}.component", spec.name), None, message);
+        let loaded = bytes_of(spec).and_then(|bytes| {
+            let component = Component::load(sandbox, &bytes, places.cache.as_deref()).map_err(|error| {
+                format!("component `{}`: {error}", spec.component.display())
+            })?;
+            Ok((bytes, component))
+        });
+        match loaded {
+            Err(message) => mistakes.push(at(message)),
+            Ok((bytes, component)) => {
+                mistakes.extend(mismatches(spec, &component).into_iter().map(at));
+                functions.push(Deployable { spec: Arc::new(spec.clone()), component, bytes: bytes.into() });
+            }
+        }
+    }
+    if mistakes.is_empty() { Ok(functions) } else { Err(Mistakes::new(file.to_owned(), mistakes)) }
+}
+
+fn find(spec: &Function, folder: &Path, others: &[PathBuf]) -> Result<Vec<u8>, String> {
+    let places: Vec<PathBuf> = std::iter::once(folder.to_owned()).chain(others.iter().cloned()).collect();
+    let candidates = places.iter().map(|place| place.join(&spec.component));
+    let Some(found) = candidates.clone().find(|path| path.is_file()) else {
+        let looked = candidates.map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(", ");
+        return Err(format!("component `{}` not found; looked for {looked}", spec.component.display()));
+    };
+    std::fs::read(&found).map_err(|error| format!("component `{}`: {error}", found.display()))
+}
+
+/// What the component is or wants against what the manifest says.
+fn mismatches(spec: &Function, component: &Component) -> Vec<String> {
+    let name = spec.component.display();
+    let kind = component.program.kind();
+    let mut wrong = Vec::new();
+    for trigger in &spec.triggers {
+        let needs = if matches!(trigger, Trigger::Http { .. }) { Kind::Http } else { Kind::Event };
+        if needs != kind {
+            let exports = match kind {
+                Kind::Event => "exports `handle`, for events",
+                Kind::Http => "exports a `wasi:http` handler, for requests",
+            };
+            wrong.push(format!("component `{name}` {exports}, but the trigger is `{trigger}`"));
+        }
+    }
+    for import in &component.imports {
+        if let Some(missing) = missing_grant(spec, import) {
+            wrong.push(format!("component `{name}` imports `{import}`, but the manifest has no grant `{missing}`"));
+        }
+    }
+    wrong
+}
+
+/// The grant without which an import can never work.
+fn missing_grant(spec: &Function, import: &str) -> Option<&'static str> {
+    let grants = &spec.grants;
+    let interface = import.strip_prefix("tidegate:function/")?.split('@').next()?;
+    let (granted, grant) = match interface {
+        "objects" => (!grants.objects.read.is_empty() || !grants.objects.write.is_empty(), "objects.read` or `objects.write"),
+        "state" => (!grants.state.read.is_empty() || !grants.state.write.is_empty(), "state.read` or `state.write"),
+        "events" => (!grants.events.emit.is_empty(), "events.emit"),
+        "jobs" => (!grants.jobs.submit.is_empty(), "jobs.submit"),
+        "inference" => (!grants.inference.infer.is_empty(), "inference.infer"),
+        "features" => {
+            (!grants.features.read.is_empty() || !grants.features.write.is_empty(), "features.read` or `features.write")
+        }
+        _ => return None,
+    };
+    (!granted).then_some(grant)
+}

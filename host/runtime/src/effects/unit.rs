@@ -1,0 +1,157 @@
+//! From effects to the one unit that commits them: routing, records and the done marker included.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Emission, Staged, Submission};
+use crate::event::Event;
+use crate::jobs::Job;
+use crate::manifest::Function;
+use crate::records::{Notice, RunHead, StepRecord};
+use crate::services::Services;
+use crate::store::{CommitError, Condition, Enqueue, Publication, StateWrite, Unit};
+use crate::trigger::object_created;
+
+/// The table of done markers.
+pub const DONE: &str = "$done";
+
+/// The key of the marker that a function has handled an event.
+pub fn done_key(function: &str, event: &str) -> String {
+    format!("{function}/{event}")
+}
+
+/// A unit in the making.
+pub struct Draft<'a> {
+    services: &'a Services,
+    now: u64,
+    /// What will be committed.
+    pub unit: Unit,
+    entered: Vec<Arc<Event>>,
+}
+
+/// Where new events come from.
+pub struct Cause<'a> {
+    /// The CloudEvents source.
+    pub source: String,
+    /// The event whose handling caused them; none at the root of a run.
+    pub parent: Option<&'a Event>,
+}
+
+impl<'a> Draft<'a> {
+    /// Nothing yet.
+    pub fn new(services: &'a Services) -> Self {
+        Self { services, now: services.clock.now_ms(), unit: Unit::default(), entered: Vec::new() }
+    }
+
+    /// Commits, and tells the followers which events entered.
+    pub async fn commit(self) -> Result<(), CommitError> {
+        self.services.store.commit(self.unit).await?;
+        for event in self.entered {
+            self.services.records.tell(|| Notice::entered(&event, self.now));
+        }
+        Ok(())
+    }
+
+    /// The ids of the events that enter with this unit.
+    pub fn entered(&self) -> impl Iterator<Item = &str> {
+        self.entered.iter().map(|event| event.id.as_str())
+    }
+
+    /// Marks the event as handled by the function; a second marker is a conflict.
+    pub fn done(&mut self, function: &str, event: &Event) {
+        self.unit.state.push(StateWrite {
+            table: DONE.into(),
+            key: done_key(function, &event.id),
+            value: Some(Bytes::copy_from_slice(&self.now.to_be_bytes())),
+            condition: Condition::Absent,
+        });
+    }
+
+    /// Adds an event: a copy for every subscriber, a waiting step for each.
+    pub fn event(&mut self, event: Event, delay: Option<u64>) {
+        let queues = self.services.router().route(&event);
+        let event = Arc::new(event);
+        if event.parent.is_none() && !queues.is_empty() {
+            self.unit.state.push(RunHead::write_for(&event));
+        }
+        for queue in queues {
+            self.unit.state.push(StepRecord::queued(&event, &queue, self.now).into_write(&event.run));
+            self.unit.enqueue.push(Enqueue {
+                queue,
+                event: event.clone(),
+                not_before: delay.map(|delay| self.now.saturating_add(delay)),
+                attempt: 1,
+            });
+        }
+        self.entered.push(event);
+    }
+
+    /// Adds a publication, and the event that it happened.
+    pub fn object(&mut self, publication: Publication, cause: &Cause<'_>) {
+        if publication.staged.is_some()
+            && let Some(event) = object_created(&publication, self.now)
+        {
+            let event = self.caused(event, cause);
+            self.event(event, None);
+        }
+        self.unit.objects.push(publication);
+    }
+
+    /// Adds everything a function staged while it handled an event.
+    pub fn staged(&mut self, staged: Staged, function: &Function, handled: &Event) {
+        let cause = Cause { source: format!("/functions/{}", function.name), parent: Some(handled) };
+        self.unit.state.extend(staged.state);
+        for publication in staged.objects {
+            self.object(publication, &cause);
+        }
+        for submission in staged.jobs {
+            self.job(submission, handled);
+        }
+        for emission in staged.events {
+            let delay = emission.delay;
+            let event = self.emitted(emission, &cause);
+            self.event(event, delay);
+        }
+    }
+
+    fn job(&mut self, submission: Submission, handled: &Event) {
+        let traceparent = self.services.child_traceparent(&handled.traceparent);
+        let job = Job::submitted(submission, handled, traceparent, self.now);
+        self.unit.state.push(job.step().into_write(&job.run));
+        self.unit.enqueue.push(job.enqueue());
+        self.unit.state.push(job.write(Condition::Absent));
+    }
+
+    fn emitted(&self, emission: Emission, cause: &Cause<'_>) -> Event {
+        let event = Event {
+            id: emission.id,
+            source: cause.source.clone(),
+            kind: emission.kind,
+            subject: emission.subject,
+            time: self.now,
+            content_type: emission.content_type,
+            data: emission.data,
+            traceparent: String::new(),
+            run: String::new(),
+            parent: None,
+        };
+        self.caused(event, cause)
+    }
+
+    /// Puts the event in the run and the trace of its cause, or at the root of new ones.
+    fn caused(&self, mut event: Event, cause: &Cause<'_>) -> Event {
+        match cause.parent {
+            Some(parent) => {
+                event.run.clone_from(&parent.run);
+                event.parent = Some(parent.id.clone());
+                event.traceparent = self.services.child_traceparent(&parent.traceparent);
+            }
+            None => {
+                event.run = self.services.new_id();
+                event.traceparent = self.services.new_traceparent();
+            }
+        }
+        event
+    }
+}

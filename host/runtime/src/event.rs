@@ -1,0 +1,52 @@
+//! The event: a CloudEvent 1.0 with the run it belongs to.
+
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A CloudEvent 1.0 on its way through the platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Unique per source; a redelivery carries the same id.
+    pub id: String,
+    /// Where the event comes from, for example `/objects/data` or `/functions/ingest`.
+    pub source: String,
+    /// The CloudEvents `type`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What the event is about, for example an object's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub time: u64,
+    /// The media type of `data`.
+    #[serde(default, rename = "datacontenttype", skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// The payload.
+    #[serde(default, rename = "data_base64", with = "base64_bytes", skip_serializing_if = "Bytes::is_empty")]
+    pub data: Bytes,
+    /// W3C trace context.
+    #[serde(default)]
+    pub traceparent: String,
+    /// The run: the id of the event that started it all.
+    #[serde(default)]
+    pub run: String,
+    /// The id of the event whose handling emitted this one; none at the root of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+}
+
+mod base64_bytes {
+    use base64::Engine as _;
+
+    use super::{BASE64, Bytes, Deserialize};
+
+    pub(super) fn serialize<S: serde::Serializer>(data: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64.encode(data))
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        let text = String::deserialize(from)?;
+        BASE64.decode(text).map(Bytes::from).map_err(serde::de::Error::custom)
+    }
+}

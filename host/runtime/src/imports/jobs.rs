@@ -1,0 +1,76 @@
+//! `jobs`: submit, status.
+
+use wasmtime::component::Accessor;
+
+use super::bindings::tidegate::function::jobs;
+use super::{Error, Imports};
+use crate::effects::Submission;
+use crate::jobs::{Job, Phase};
+use crate::sandbox::{Call, Guest};
+
+impl jobs::Host for Guest {
+    fn submit(&mut self, job: jobs::Submission) -> wasmtime::Result<Result<String, Error>> {
+        self.count_call()?;
+        Ok(self.call.stage_job(job))
+    }
+}
+
+impl<T: Send + 'static> jobs::HostWithStore<T> for Imports {
+    async fn get_status(
+        accessor: &Accessor<T, Self>,
+        id: String,
+    ) -> wasmtime::Result<Result<jobs::Status, Error>> {
+        let call = Guest::call_of(accessor)?;
+        Ok(call.job_status(&id).await)
+    }
+}
+
+impl Call {
+    fn stage_job(&self, job: jobs::Submission) -> Result<String, Error> {
+        let (name, grants) = (&self.spec.name, &self.spec.grants);
+        grants.allows_submit(name, &job.kind).map_err(Error::Denied)?;
+        grants.allows_emit(name, &job.emits).map_err(Error::Denied)?;
+        for place in &job.reads {
+            let (bucket, prefix) = split_place(place)?;
+            grants.allows_read(name, bucket, prefix).map_err(Error::Denied)?;
+        }
+        for place in &job.writes {
+            let (bucket, prefix) = split_place(place)?;
+            grants.allows_write(name, bucket, prefix).map_err(Error::Denied)?;
+        }
+        let config = serde_json::from_str(&job.config)
+            .map_err(|error| Error::Invalid(format!("job config: expected JSON: {error}")))?;
+        let mut effects = self.effects();
+        let id = self.derived_id(effects.ordinal());
+        let submission = Submission {
+            id: id.clone(),
+            kind: job.kind,
+            config,
+            reads: job.reads,
+            writes: job.writes,
+            emits: job.emits,
+        };
+        effects.submit(submission, job.config.len())?;
+        Ok(id)
+    }
+
+    async fn job_status(&self, id: &str) -> Result<jobs::Status, Error> {
+        let job = Job::load(self.services.store.as_ref(), id).await?;
+        let job = job.ok_or_else(|| Error::NotFound(format!("job `{id}`")))?;
+        self.spec.grants.allows_submit(&self.spec.name, &job.kind).map_err(Error::Denied)?;
+        let phase = match job.phase {
+            Phase::Queued => jobs::Phase::Queued,
+            Phase::Running => jobs::Phase::Running,
+            Phase::Succeeded => jobs::Phase::Succeeded,
+            Phase::Failed => jobs::Phase::Failed,
+        };
+        Ok(jobs::Status { phase, attempt: job.attempt, detail: job.detail.to_string() })
+    }
+}
+
+fn split_place(place: &str) -> Result<(&str, &str), Error> {
+    place
+        .split_once('/')
+        .filter(|(bucket, prefix)| !bucket.is_empty() && !prefix.is_empty())
+        .ok_or_else(|| Error::Invalid(format!("found `{place}`, expected `bucket/prefix`")))
+}

@@ -1,0 +1,33 @@
+//! `log`: lines and progress.
+
+use super::bindings::tidegate::function::log;
+use crate::records::{Level, Notice, NoticeKind};
+use crate::sandbox::Guest;
+
+impl log::Host for Guest {
+    fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        self.count_call()?;
+        let level = match level {
+            log::Level::Trace => Level::Trace,
+            log::Level::Debug => Level::Debug,
+            log::Level::Info => Level::Info,
+            log::Level::Warn => Level::Warn,
+            log::Level::Error => Level::Error,
+        };
+        self.call.log(level, message);
+        Ok(())
+    }
+
+    fn progress(&mut self, done: u64, total: u64, unit: String) -> wasmtime::Result<()> {
+        self.count_call()?;
+        let call = &self.call;
+        call.services.records.tell(|| Notice {
+            function: Some(call.spec.name.clone()),
+            done: Some(done),
+            total: Some(total).filter(|total| *total > 0),
+            unit: Some(unit),
+            ..Notice::about(&call.event, NoticeKind::Progress, call.services.clock.now_ms())
+        });
+        Ok(())
+    }
+}

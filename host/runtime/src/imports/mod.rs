@@ -1,0 +1,105 @@
+//! The host's half of `wit/`: one file for each interface.
+//!
+//! An import checks its grant, reads straight from the store, and stages every write in the invocation's
+//! [`Effects`](crate::effects::Effects).
+
+mod config;
+mod events;
+mod features;
+mod inference;
+mod jobs;
+mod log;
+mod objects;
+mod state;
+
+pub use features::{decode_row, encode_row, table_of_view};
+pub use objects::{Reader, Writer};
+
+use wasmtime::component::{HasData, Linker};
+
+use crate::sandbox::Guest;
+
+/// The types and traits that `wit/` becomes.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "tidegate:function/function",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "tidegate:function/objects.reader": super::Reader,
+            "tidegate:function/objects.writer": super::Writer,
+        },
+    });
+
+    /// The world of batch functions, over the same imports.
+    pub mod batch {
+        wasmtime::component::bindgen!({
+            path: "../../wit",
+            world: "tidegate:function/batch-function",
+            exports: { default: async },
+            with: { "tidegate:function": super::tidegate::function },
+        });
+    }
+}
+
+pub use bindings::tidegate::function::types::Error;
+
+/// Connects the imports to the guest's data.
+pub struct Imports;
+
+impl HasData for Imports {
+    type Data<'a> = &'a mut Guest;
+}
+
+/// Adds every interface of `wit/` to the linker.
+pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use bindings::tidegate::function as face;
+    face::types::add_to_linker::<_, Imports>(linker, |guest| guest)?;
+    face::objects::add_to_linker::<_, Imports>(linker, |guest| guest)?;
+    face::state::add_to_linker::<_, Imports>(linker, |guest| guest)?;
+    face::events::add_to_linker::<_, Imports>(linker, |guest| guest)?;
+    face::jobs::add_to_linker::<_, Imports>(linker, |guest| guest)?;
+    face::inference::add_to_linker::<_, Imports>(linker, |guest| guest)?;
+    face::features::add_to_linker::<_, Imports>(linker, |guest| guest)?;
+    face::config::add_to_linker::<_, Imports>(linker, |guest| guest)?;
+    face::log::add_to_linker::<_, Imports>(linker, |guest| guest)
+}
+
+impl bindings::tidegate::function::types::Host for Guest {}
+
+impl From<crate::store::StoreError> for Error {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<crate::effects::StageError> for Error {
+    fn from(error: crate::effects::StageError) -> Self {
+        match error {
+            crate::effects::StageError::Limit { .. } => Self::Limit(error.to_string()),
+            crate::effects::StageError::Condition(_) => Self::Invalid(error.to_string()),
+        }
+    }
+}
+
+/// Refuses a list that is longer than the interface allows.
+fn at_most(what: &str, found: usize, allowed: usize) -> Result<(), Error> {
+    if found > allowed {
+        return Err(Error::Invalid(format!("found {found} {what}, at most {allowed} are allowed")));
+    }
+    Ok(())
+}
+
+/// Keys of state and names of tables: not empty, bounded, and free of the byte that separates them.
+fn valid_key(key: &str) -> Result<(), Error> {
+    const LONGEST: usize = 1024;
+    if key.is_empty() || key.len() > LONGEST || key.contains('\0') {
+        return Err(Error::Invalid(format!(
+            "found a key of {} bytes, expected 1 to {LONGEST} bytes without NUL",
+            key.len()
+        )));
+    }
+    Ok(())
+}

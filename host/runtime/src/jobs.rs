@@ -1,0 +1,406 @@
+//! Jobs: long work that a function submits and a worker leases, reports on and completes.
+//!
+//! A job waits in the queue of its kind like any event. Its lease is held in memory and kept alive by
+//! heartbeats; when it is lost, or the host dies, the job goes back to its queue. Completion settles the
+//! delivery, writes the outcome and emits the event in one commit.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::effects::{Draft, Submission};
+use crate::event::Event;
+use crate::records::{Notice, NoticeKind, StepRecord, StepState};
+use crate::services::Services;
+use crate::store::{
+    CommitError, Condition, Delivery, Enqueue, Order, StateWrite, Store, StoreError,
+};
+
+/// The table of jobs.
+pub const JOBS: &str = "$jobs";
+/// How long a lease lives without a heartbeat.
+pub const LEASE: Duration = Duration::from_secs(15);
+/// The attempts of a job, lost leases included.
+const ATTEMPTS: u32 = 10;
+
+/// Where a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Waits for a worker.
+    Queued,
+    /// A worker holds it.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended in failure.
+    Failed,
+}
+
+/// A job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: String,
+    /// For example `train.two-tower`.
+    pub kind: String,
+    /// In the words of the kind.
+    pub config: Value,
+    /// Object prefixes, `bucket/prefix`, that the worker may read.
+    pub reads: Vec<String>,
+    /// Object prefixes, `bucket/prefix`, that the worker may write.
+    pub writes: Vec<String>,
+    /// The type of the event that a success emits.
+    pub emits: String,
+    /// The run it belongs to.
+    pub run: String,
+    /// The event whose handling submitted it.
+    pub parent: String,
+    /// W3C trace context.
+    pub traceparent: String,
+    /// Where it is.
+    pub phase: Phase,
+    /// The attempt, 1 for the first.
+    pub attempt: u32,
+    /// When it was submitted, in milliseconds since the Unix epoch.
+    pub created: u64,
+    /// When it ended.
+    pub finished: Option<u64>,
+    /// Progress, outputs, or the reason of a failure.
+    pub detail: Value,
+}
+
+impl Job {
+    /// A job as it is submitted while an event is handled.
+    pub fn submitted(submission: Submission, handled: &Event, traceparent: String, now: u64) -> Self {
+        Self {
+            id: submission.id,
+            kind: submission.kind,
+            config: submission.config,
+            reads: submission.reads,
+            writes: submission.writes,
+            emits: submission.emits,
+            run: handled.run.clone(),
+            parent: handled.id.clone(),
+            traceparent,
+            phase: Phase::Queued,
+            attempt: 1,
+            created: now,
+            finished: None,
+            detail: Value::Null,
+        }
+    }
+
+    /// Reads a job.
+    pub async fn load(store: &dyn Store, id: &str) -> Result<Option<Self>, StoreError> {
+        let row = store.get(JOBS, id).await?;
+        row.map(|row| serde_json::from_slice(&row.value).map_err(StoreError::new)).transpose()
+    }
+
+    /// The row that keeps it.
+    pub fn write(&self, condition: Condition) -> StateWrite {
+        let value = serde_json::to_vec(self).map(Bytes::from).unwrap_or_default();
+        StateWrite { table: JOBS.into(), key: self.id.clone(), value: Some(value), condition }
+    }
+
+    /// Its place in the queue of its kind.
+    pub fn enqueue(&self) -> Enqueue {
+        Enqueue { queue: queue(&self.kind), event: Arc::new(self.event()), not_before: None, attempt: self.attempt }
+    }
+
+    /// Its step in the run.
+    pub fn step(&self) -> StepRecord {
+        StepRecord::queued(&self.event(), &format!("job:{}", self.kind), self.created)
+    }
+
+    fn event(&self) -> Event {
+        Event {
+            id: self.id.clone(),
+            source: "/jobs".into(),
+            kind: self.kind.clone(),
+            subject: None,
+            time: self.created,
+            content_type: None,
+            data: Bytes::new(),
+            traceparent: self.traceparent.clone(),
+            run: self.run.clone(),
+            parent: Some(self.parent.clone()),
+        }
+    }
+
+    /// The event that tells of its end.
+    fn outcome(&self, kind: &str, data: &Value, now: u64) -> Event {
+        Event {
+            id: format!("{}-end", self.id),
+            source: format!("/jobs/{}", self.kind),
+            kind: kind.into(),
+            subject: Some(self.id.clone()),
+            time: now,
+            content_type: Some("application/json".into()),
+            data: Bytes::from(data.to_string()),
+            traceparent: self.traceparent.clone(),
+            run: self.run.clone(),
+            parent: Some(self.id.clone()),
+        }
+    }
+
+    /// The prefix of its checkpoints in the bucket `tidegate-jobs`.
+    pub fn checkpoints(&self) -> String {
+        format!("{}/", self.id)
+    }
+}
+
+fn queue(kind: &str) -> String {
+    format!("$jobs/{kind}")
+}
+
+/// A job in a worker's hands.
+#[derive(Debug, Clone, Serialize)]
+pub struct Leased {
+    /// The job.
+    pub job: Job,
+    /// What proves that the worker holds it.
+    pub token: String,
+    /// How long the lease lives without a heartbeat.
+    pub expires: Duration,
+}
+
+/// The worker does not hold the job (any more).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the lease of job `{0}` is lost: it ended, expired, or belongs to another worker")]
+pub struct LeaseLost(pub String);
+
+/// Why a job's end was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum EndError {
+    /// The worker does not hold the job.
+    #[error(transparent)]
+    Lost(#[from] LeaseLost),
+    /// The store did not commit; try again.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+struct Lease {
+    token: String,
+    worker: String,
+    delivery: Delivery,
+    job: Job,
+    started: u64,
+    expires: u64,
+}
+
+/// The jobs of a platform, and who holds them.
+pub struct Jobs {
+    services: Arc<Services>,
+    leases: Mutex<HashMap<String, Lease>>,
+}
+
+impl Jobs {
+    /// Jobs over the shared parts; expired leases are looked for in the background.
+    pub fn start(services: Arc<Services>) -> Arc<Self> {
+        let jobs = Arc::new(Self { services: services.clone(), leases: Mutex::default() });
+        let watched = jobs.clone();
+        services.spawn(async move { watched.watch().await });
+        jobs
+    }
+
+    /// Hands out the next job of these kinds; waits up to `wait` for one.
+    pub async fn lease(&self, worker: &str, kinds: &[String], wait: Duration) -> Result<Option<Leased>, StoreError> {
+        let share = wait / (kinds.len().max(1) as u32);
+        for kind in kinds {
+            let claimed = self.services.store.claim(&queue(kind), 1, share).await?;
+            if let Some(delivery) = claimed.into_iter().next() {
+                return self.hold(worker, delivery).await;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn hold(&self, worker: &str, delivery: Delivery) -> Result<Option<Leased>, StoreError> {
+        let Some(mut job) = Job::load(self.services.store.as_ref(), &delivery.event.id).await? else {
+            self.services.store.unclaim(std::slice::from_ref(&delivery.receipt)).await?;
+            return Err(StoreError(format!("job `{}` has no row", delivery.event.id)));
+        };
+        let now = self.services.clock.now_ms();
+        job.phase = Phase::Running;
+        job.attempt = delivery.attempt;
+        let token = self.services.new_id();
+        let leased = Leased { job: job.clone(), token: token.clone(), expires: LEASE };
+        self.tell(&job, Some(worker), |_| {});
+        let expires = now + LEASE.as_millis() as u64;
+        self.held().insert(job.id.clone(), Lease { token, worker: worker.into(), delivery, job, started: now, expires });
+        Ok(Some(leased))
+    }
+
+    /// Keeps a lease alive and shows progress; the answer is whether the worker should stop.
+    pub fn heartbeat(&self, id: &str, token: &str, progress: Option<Value>) -> Result<bool, LeaseLost> {
+        let mut leases = self.held();
+        let lease = leases.get_mut(id).filter(|lease| lease.token == token).ok_or_else(|| LeaseLost(id.into()))?;
+        lease.expires = self.services.clock.now_ms() + LEASE.as_millis() as u64;
+        if let Some(progress) = progress {
+            lease.job.detail = progress.clone();
+            self.tell(&lease.job, Some(&lease.worker), |notice| {
+                notice.kind = NoticeKind::Progress;
+                notice.done = progress["done"].as_u64();
+                notice.total = progress["total"].as_u64();
+                notice.unit = progress["unit"].as_str().map(str::to_owned);
+                notice.message = progress["message"].as_str().map(str::to_owned);
+                notice.data = progress.get("metrics").cloned();
+            });
+        }
+        Ok(false)
+    }
+
+    /// Ends a job well: its outputs and its event commit together.
+    pub async fn complete(&self, id: &str, token: &str, outputs: Value) -> Result<(), EndError> {
+        self.end(id, token, |job| {
+            job.phase = Phase::Succeeded;
+            job.detail = outputs.clone();
+            let data = json!({ "job": job.id, "kind": job.kind, "config": job.config, "outputs": outputs });
+            (job.emits.clone(), data)
+        })
+        .await
+    }
+
+    /// Ends an attempt in failure: the job is tried again where that makes sense, else it has failed.
+    pub async fn fail(&self, id: &str, token: &str, reason: &str, retry: bool) -> Result<(), EndError> {
+        let attempt = self.find(id, token)?.1;
+        if retry && attempt < ATTEMPTS {
+            return self.requeue(id, token, reason).await;
+        }
+        self.end(id, token, |job| {
+            job.phase = Phase::Failed;
+            job.detail = json!({ "reason": reason });
+            let data = json!({ "job": job.id, "kind": job.kind, "config": job.config, "reason": reason });
+            ("tidegate.job.failed".into(), data)
+        })
+        .await
+    }
+
+    /// The job that a lease token belongs to, for checks of access.
+    pub fn scope(&self, token: &str) -> Option<Job> {
+        self.held().values().find(|lease| lease.token == token).map(|lease| lease.job.clone())
+    }
+
+    /// The latest jobs, those that run with their progress.
+    pub async fn list(&self, limit: usize) -> Result<Vec<Job>, StoreError> {
+        let page = self.services.store.query(JOBS, "", None, 1000, Order::Ascending).await?;
+        let mut jobs: Vec<Job> =
+            page.entries.iter().filter_map(|(_, row)| serde_json::from_slice(&row.value).ok()).collect();
+        for job in &mut jobs {
+            if let Some(lease) = self.held().get(&job.id) {
+                *job = lease.job.clone();
+            }
+        }
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.created));
+        jobs.truncate(limit);
+        Ok(jobs)
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<String, Lease>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, id: &str, token: &str) -> Result<(Job, u32, Delivery, u64), LeaseLost> {
+        let leases = self.held();
+        let lease = leases.get(id).filter(|lease| lease.token == token).ok_or_else(|| LeaseLost(id.into()))?;
+        Ok((lease.job.clone(), lease.delivery.attempt, lease.delivery.clone(), lease.started))
+    }
+
+    async fn end(
+        &self,
+        id: &str,
+        token: &str,
+        ending: impl FnOnce(&mut Job) -> (String, Value),
+    ) -> Result<(), EndError> {
+        let (mut job, attempt, delivery, started) = self.find(id, token)?;
+        let now = self.services.clock.now_ms();
+        let (emits, data) = ending(&mut job);
+        job.finished = Some(now);
+        let event = job.outcome(&emits, &data, now);
+        let failed = job.phase == Phase::Failed;
+        let reason = failed.then(|| data["reason"].as_str().unwrap_or_default().to_owned());
+        let step = StepRecord {
+            state: if failed { StepState::Dead } else { StepState::Done },
+            attempt,
+            started: Some(started),
+            finished: Some(now),
+            duration_ms: Some(now.saturating_sub(started) as f64),
+            reason,
+            emitted: vec![event.id.clone()],
+            ..job.step()
+        };
+        let mut draft = Draft::new(&self.services);
+        draft.unit.settle.push(delivery.receipt);
+        draft.unit.state.push(job.write(Condition::None));
+        draft.unit.state.push(step.into_write(&job.run));
+        draft.event(event, None);
+        draft.commit().await?;
+        self.held().remove(id);
+        self.tell(&job, None, |notice| {
+            notice.duration_ms = Some(now.saturating_sub(started) as f64);
+            notice.data = Some(job.detail.clone());
+            notice.reason = job.detail["reason"].as_str().map(str::to_owned);
+        });
+        Ok(())
+    }
+
+    async fn requeue(&self, id: &str, token: &str, reason: &str) -> Result<(), EndError> {
+        let (mut job, attempt, delivery, started) = self.find(id, token)?;
+        job.phase = Phase::Queued;
+        job.attempt = attempt + 1;
+        job.detail = json!({ "reason": reason });
+        let step = StepRecord {
+            state: StepState::Retry,
+            attempt,
+            started: Some(started),
+            reason: Some(reason.to_owned()),
+            ..job.step()
+        };
+        let mut draft = Draft::new(&self.services);
+        draft.unit.settle.push(delivery.receipt);
+        draft.unit.state.push(job.write(Condition::None));
+        draft.unit.state.push(step.into_write(&job.run));
+        draft.unit.enqueue.push(job.enqueue());
+        draft.commit().await?;
+        self.held().remove(id);
+        self.tell(&job, None, |notice| notice.reason = Some(reason.to_owned()));
+        Ok(())
+    }
+
+    /// Gives jobs back whose worker has gone silent.
+    async fn watch(&self) {
+        let stopping = self.services.stopping.clone();
+        while stopping.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_some() {
+            let now = self.services.clock.now_ms();
+            let lost: Vec<_> = self
+                .held()
+                .iter()
+                .filter(|(_, lease)| lease.expires < now)
+                .map(|(id, lease)| (id.clone(), lease.token.clone(), lease.worker.clone()))
+                .collect();
+            for (id, token, worker) in lost {
+                let reason = format!("worker `{worker}` sent no heartbeat for {LEASE:?}");
+                if let Err(error) = self.fail(&id, &token, &reason, true).await {
+                    tracing::warn!(job = id, %error, "an expired lease is not given back yet");
+                }
+            }
+        }
+    }
+
+    fn tell(&self, job: &Job, worker: Option<&str>, more: impl FnOnce(&mut Notice)) {
+        self.services.records.tell(|| {
+            let mut notice = Notice::about(&job.event(), NoticeKind::Job, self.services.clock.now_ms());
+            notice.function = worker.map(str::to_owned);
+            notice.attempt = Some(job.attempt);
+            notice.subject = serde_json::to_value(job.phase).ok().and_then(|phase| phase.as_str().map(str::to_owned));
+            more(&mut notice);
+            notice
+        });
+    }
+}

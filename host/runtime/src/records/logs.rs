@@ -1,0 +1,125 @@
+//! Log lines of invocations: bounded while they are gathered, kept with the run.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{LOGS, Records};
+use crate::event::Event;
+use crate::store::{Condition, Order, StateWrite, StoreError};
+
+/// How much a line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Finest.
+    Trace,
+    /// For whoever mends the function.
+    Debug,
+    /// Normal.
+    Info,
+    /// Look at this.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// A line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Milliseconds since the Unix epoch.
+    pub at: u64,
+    /// How much it matters.
+    pub level: Level,
+    /// The text.
+    pub message: String,
+}
+
+/// The lines of one invocation, up to a bound in bytes.
+#[derive(Debug)]
+pub struct LogBuffer {
+    lines: Vec<LogLine>,
+    bytes: u64,
+    bound: u64,
+    dropped: u64,
+}
+
+impl LogBuffer {
+    /// Room for `bound` bytes.
+    pub fn new(bound: u64) -> Self {
+        Self { lines: Vec::new(), bytes: 0, bound, dropped: 0 }
+    }
+
+    /// Keeps a line if there is room; counts it otherwise.
+    pub fn push(&mut self, at: u64, level: Level, message: String) {
+        let size = message.len() as u64 + 16;
+        if self.bytes + size > self.bound {
+            self.dropped += 1;
+            return;
+        }
+        self.bytes += size;
+        self.lines.push(LogLine { at, level, message });
+    }
+
+    /// The row that keeps the lines, none when there are none.
+    pub fn into_write(mut self, event: &Event, function: &str, attempt: u32, at: u64) -> Option<StateWrite> {
+        if self.dropped > 0 {
+            let message = format!("{} more lines dropped: limit `log_bytes` of {} reached", self.dropped, self.bound);
+            self.lines.push(LogLine { at, level: Level::Warn, message });
+        }
+        if self.lines.is_empty() {
+            return None;
+        }
+        let value = serde_json::to_vec(&self.lines).ok()?;
+        let key = format!("{}/{at:014}/{function}/{}/{attempt}", event.run, event.id);
+        Some(StateWrite { table: LOGS.into(), key, value: Some(Bytes::from(value)), condition: Condition::None })
+    }
+}
+
+/// A line with where it came from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Logged {
+    /// The run.
+    pub run: String,
+    /// The function.
+    pub function: String,
+    /// The event.
+    pub event: String,
+    /// The line.
+    #[serde(flatten)]
+    pub line: LogLine,
+}
+
+impl Records {
+    /// The latest `limit` lines of a run, a function, or both, oldest first.
+    pub async fn logs(&self, run: Option<&str>, function: Option<&str>, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        let prefix = run.map_or(String::new(), |run| format!("{run}/"));
+        let mut found = Vec::new();
+        let mut after = None;
+        while found.len() < limit {
+            let page = self.store.query(LOGS, &prefix, after.as_deref(), 200, Order::Descending).await?;
+            for (key, row) in page.entries {
+                found.extend(lines_of(&key, &row.value, function).into_iter().rev());
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        found.truncate(limit);
+        found.reverse();
+        Ok(found)
+    }
+}
+
+fn lines_of(key: &str, value: &[u8], function: Option<&str>) -> Vec<Logged> {
+    let mut parts = key.split('/');
+    let (Some(run), Some(_at), Some(name), Some(event)) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Vec::new();
+    };
+    if function.is_some_and(|wanted| wanted != name) {
+        return Vec::new();
+    }
+    let lines: Vec<LogLine> = serde_json::from_slice(value).unwrap_or_default();
+    let place = |line| Logged { run: run.into(), function: name.into(), event: event.into(), line };
+    lines.into_iter().map(place).collect()
+}

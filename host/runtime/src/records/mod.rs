@@ -1,0 +1,48 @@
+//! Records: what ran, when, how it ended, and what it logged. They commit with the effects they tell of.
+
+mod logs;
+mod notice;
+mod runs;
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+
+pub use logs::{Level, LogBuffer, LogLine, Logged};
+pub use notice::{Notice, NoticeKind};
+pub use runs::{RunDetail, RunHead, RunState, RunSummary, StepRecord, StepState};
+
+use crate::store::Store;
+
+/// The table of runs and steps.
+pub const RUNS: &str = "$runs";
+/// The table of log lines.
+pub const LOGS: &str = "$logs";
+
+/// Notices a slow follower may lag behind before it loses the oldest.
+const NOTICES: usize = 16_384;
+
+/// The records of a platform.
+pub struct Records {
+    store: Arc<dyn Store>,
+    notices: broadcast::Sender<Arc<Notice>>,
+}
+
+impl Records {
+    /// Records kept in `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, notices: broadcast::channel(NOTICES).0 }
+    }
+
+    /// Follows what happens from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Notice>> {
+        self.notices.subscribe()
+    }
+
+    /// Tells the followers.
+    pub fn tell(&self, notice: impl FnOnce() -> Notice) {
+        if self.notices.receiver_count() > 0 {
+            let _nobody_listens_any_more = self.notices.send(Arc::new(notice()));
+        }
+    }
+}

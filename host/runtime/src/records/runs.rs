@@ -1,0 +1,223 @@
+//! Runs: every event descends from one that started a run; every handling of an event is a step of it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{RUNS, Records};
+use crate::event::Event;
+use crate::store::{Condition, Order, StateWrite, StoreError};
+
+/// The most steps of one run that are read back.
+const STEPS: usize = 10_000;
+
+/// Where a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepState {
+    /// Waits for its turn (or runs).
+    Queued,
+    /// Failed, and will be tried again.
+    Retry,
+    /// Its effects are committed.
+    Done,
+    /// Failed for good.
+    Dead,
+}
+
+/// The handling of one event by one function, or by the worker pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// The event.
+    pub event: String,
+    /// The event that caused it.
+    pub parent: Option<String>,
+    /// The event's type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The event's subject.
+    pub subject: Option<String>,
+    /// The function, or `job:KIND`.
+    pub function: String,
+    /// Where it is.
+    pub state: StepState,
+    /// The attempt that `state` tells of.
+    pub attempt: u32,
+    /// When the event was queued, in milliseconds since the Unix epoch.
+    pub queued: u64,
+    /// When the last attempt started.
+    pub started: Option<u64>,
+    /// When it ended.
+    pub finished: Option<u64>,
+    /// How long it took.
+    pub duration_ms: Option<f64>,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// The ids of the events it emitted.
+    pub emitted: Vec<String>,
+}
+
+impl StepRecord {
+    /// A step that waits.
+    pub fn queued(event: &Event, function: &str, at: u64) -> Self {
+        Self {
+            event: event.id.clone(),
+            parent: event.parent.clone(),
+            kind: event.kind.clone(),
+            subject: event.subject.clone(),
+            function: function.to_owned(),
+            state: StepState::Queued,
+            attempt: 1,
+            queued: at,
+            started: None,
+            finished: None,
+            duration_ms: None,
+            reason: None,
+            emitted: Vec::new(),
+        }
+    }
+
+    /// The row that keeps the step in its run.
+    pub fn into_write(self, run: &str) -> StateWrite {
+        let value = serde_json::to_vec(&self).map(Bytes::from).unwrap_or_default();
+        let key = format!("s/{run}/{}/{}", self.event, self.function);
+        StateWrite { table: RUNS.into(), key, value: Some(value), condition: Condition::None }
+    }
+}
+
+/// What started a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunHead {
+    /// The run.
+    pub run: String,
+    /// The type of its first event.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The subject of its first event.
+    pub subject: Option<String>,
+    /// When, in milliseconds since the Unix epoch.
+    pub started: u64,
+}
+
+impl RunHead {
+    /// The row that keeps it.
+    pub fn write_for(event: &Event) -> StateWrite {
+        let head =
+            Self { run: event.run.clone(), kind: event.kind.clone(), subject: event.subject.clone(), started: event.time };
+        let value = serde_json::to_vec(&head).map(Bytes::from).unwrap_or_default();
+        StateWrite { table: RUNS.into(), key: format!("r/{}", head.run), value: Some(value), condition: Condition::None }
+    }
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// A step waits or runs.
+    Running,
+    /// Every step is done.
+    Done,
+    /// No step waits, and one failed for good.
+    Dead,
+}
+
+/// A run in one line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// What started it.
+    #[serde(flatten)]
+    pub head: RunHead,
+    /// Where it is.
+    pub state: RunState,
+    /// When its last step ended.
+    pub finished: Option<u64>,
+    /// The number of its steps.
+    pub steps: usize,
+}
+
+/// A run with its steps, in the order they were queued.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunDetail {
+    /// What started it.
+    #[serde(flatten)]
+    pub head: RunHead,
+    /// Where it is.
+    pub state: RunState,
+    /// When its last step ended.
+    pub finished: Option<u64>,
+    /// Its steps.
+    pub steps: Vec<StepRecord>,
+}
+
+impl Records {
+    /// The latest runs, newest first.
+    pub async fn runs(&self, limit: usize) -> Result<Vec<RunSummary>, StoreError> {
+        let page = self.store.query(RUNS, "r/", None, limit, Order::Descending).await?;
+        let mut runs = Vec::new();
+        for (_, row) in page.entries {
+            if let Ok(head) = serde_json::from_slice::<RunHead>(&row.value) {
+                let steps = self.steps(&head.run).await?;
+                runs.push(summarise(head, &steps));
+            }
+        }
+        Ok(runs)
+    }
+
+    /// One run.
+    pub async fn run(&self, run: &str) -> Result<Option<RunDetail>, StoreError> {
+        let Some(row) = self.store.get(RUNS, &format!("r/{run}")).await? else { return Ok(None) };
+        let Ok(head) = serde_json::from_slice::<RunHead>(&row.value) else { return Ok(None) };
+        let steps = self.steps(run).await?;
+        let RunSummary { head, state, finished, .. } = summarise(head, &steps);
+        Ok(Some(RunDetail { head, state, finished, steps }))
+    }
+
+    async fn steps(&self, run: &str) -> Result<Vec<StepRecord>, StoreError> {
+        let prefix = format!("s/{run}/");
+        let mut steps: Vec<StepRecord> = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.store.query(RUNS, &prefix, after.as_deref(), 1000, Order::Ascending).await?;
+            steps.extend(page.entries.iter().filter_map(|(_, row)| serde_json::from_slice(&row.value).ok()));
+            after = page.next;
+            if after.is_none() || steps.len() >= STEPS {
+                break;
+            }
+        }
+        steps.sort_by_key(|step| step.queued);
+        Ok(in_causal_order(steps))
+    }
+}
+
+fn summarise(head: RunHead, steps: &[StepRecord]) -> RunSummary {
+    let open = steps.iter().any(|step| matches!(step.state, StepState::Queued | StepState::Retry));
+    let dead = steps.iter().any(|step| step.state == StepState::Dead);
+    let state = match (open, dead) {
+        (true, _) => RunState::Running,
+        (false, true) => RunState::Dead,
+        (false, false) => RunState::Done,
+    };
+    let finished = steps.iter().filter_map(|step| step.finished).max().filter(|_| !open);
+    RunSummary { head, state, finished, steps: steps.len() }
+}
+
+/// Steps whose cause is in the list come after it, otherwise in the order they were queued.
+fn in_causal_order(steps: Vec<StepRecord>) -> Vec<StepRecord> {
+    let known: std::collections::BTreeSet<String> = steps.iter().map(|step| step.event.clone()).collect();
+    let mut children: BTreeMap<Option<String>, Vec<StepRecord>> = BTreeMap::new();
+    for step in steps {
+        let parent = step.parent.clone().filter(|parent| known.contains(parent));
+        children.entry(parent).or_default().push(step);
+    }
+    let mut ordered = Vec::new();
+    let mut waiting = children.remove(&None).unwrap_or_default();
+    waiting.reverse();
+    while let Some(step) = waiting.pop() {
+        let mut caused = children.remove(&Some(step.event.clone())).unwrap_or_default();
+        caused.reverse();
+        waiting.extend(caused);
+        ordered.push(step);
+    }
+    ordered
+}

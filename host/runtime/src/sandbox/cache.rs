@@ -1,0 +1,154 @@
+//! Components: compiled once, kept by digest and engine, checked against `wit/` before they run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use wasmtime::component::types::ComponentItem;
+
+use super::{EventFunction, HttpFunction, Sandbox, sha256_hex};
+
+/// What a component exports, and so how it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `handle`, one event at a time.
+    Event,
+    /// `wasi:http` 0.2 or 0.3.
+    Http,
+}
+
+/// A compiled component.
+#[derive(Clone)]
+pub struct Component {
+    /// The SHA-256 of the component's bytes, in hex: the version of the function.
+    pub digest: String,
+    /// The interfaces it imports, without the WASI ones.
+    pub imports: Vec<String>,
+    /// How it is called.
+    pub program: Program,
+}
+
+/// A component, ready to be instantiated.
+#[derive(Clone)]
+pub enum Program {
+    /// Handles events.
+    Event(Arc<EventFunction>),
+    /// Handles requests.
+    Http(Arc<HttpFunction>),
+}
+
+impl Program {
+    /// How it is called.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Event(_) => Kind::Event,
+            Self::Http(_) => Kind::Http,
+        }
+    }
+}
+
+/// Why a component cannot be a function.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ComponentError {
+    /// It is not a component.
+    #[error("not a WebAssembly component: {0}")]
+    Invalid(String),
+    /// It exports nothing that the host calls.
+    #[error(
+        "exports {found}, expected `handle` of world `tidegate:function/function`, or `wasi:http/handler@0.3`, or `wasi:http/incoming-handler@0.2`"
+    )]
+    Export {
+        /// What it exports.
+        found: String,
+    },
+    /// It wants something that this host does not offer.
+    #[error("{0}")]
+    Import(String),
+}
+
+impl Component {
+    /// Compiles (or takes from the cache in `folder`) and links a component.
+    pub fn load(sandbox: &Sandbox, bytes: &[u8], folder: Option<&Path>) -> Result<Self, ComponentError> {
+        let digest = sha256_hex(bytes);
+        let compiled = compile(sandbox, bytes, &digest, folder)?;
+        let engine = sandbox.engine();
+        let kind = compiled.component_type();
+        let exports: Vec<String> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
+        let imports = kind
+            .imports(engine)
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| !name.starts_with("wasi:"))
+            .collect();
+        let wrong_export =
+            || ComponentError::Export { found: if exports.is_empty() { "nothing".into() } else { exports.join(", ") } };
+        let is_event = kind
+            .exports(engine)
+            .any(|(name, item)| name == "handle" && matches!(item.ty, ComponentItem::ComponentFunc(_)));
+        let is_http = exports
+            .iter()
+            .any(|name| name.starts_with("wasi:http/handler@0.3") || name.starts_with("wasi:http/incoming-handler@0.2"));
+        let link = |error: wasmtime::Error| ComponentError::Import(format!("{error:#}"));
+        let pre = sandbox.linker().instantiate_pre(&compiled).map_err(link)?;
+        let program = if is_event {
+            Program::Event(Arc::new(EventFunction::new(pre).map_err(link)?))
+        } else if is_http {
+            Program::Http(Arc::new(HttpFunction::new(pre).map_err(link)?))
+        } else {
+            return Err(wrong_export());
+        };
+        Ok(Self { digest, imports, program })
+    }
+}
+
+fn compile(
+    sandbox: &Sandbox,
+    bytes: &[u8],
+    digest: &str,
+    folder: Option<&Path>,
+) -> Result<wasmtime::component::Component, ComponentError> {
+    let engine = sandbox.engine();
+    let invalid = |error: wasmtime::Error| ComponentError::Invalid(format!("{error:#}"));
+    let Some(folder) = folder else {
+        return wasmtime::component::Component::new(engine, bytes).map_err(invalid);
+    };
+    let kept = artefact(engine, digest, folder);
+    if let Some(component) = load_kept(engine, &kept) {
+        return Ok(component);
+    }
+    let artefact = engine.precompile_component(bytes).map_err(invalid)?;
+    if let Err(error) = keep(&kept, &artefact) {
+        tracing::warn!(file = %kept.display(), %error, "the compiled component is not cached");
+    }
+    wasmtime::component::Component::new(engine, bytes).map_err(invalid)
+}
+
+/// The key holds the component's digest and everything of the engine that the machine code depends on.
+fn artefact(engine: &wasmtime::Engine, digest: &str, folder: &Path) -> PathBuf {
+    use std::hash::{Hash as _, Hasher as _};
+    let mut hasher = std::hash::DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    folder.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+}
+
+fn load_kept(engine: &wasmtime::Engine, file: &Path) -> Option<wasmtime::component::Component> {
+    if !file.exists() {
+        return None;
+    }
+    // SAFETY: the folder is written by this host alone (mode 0700), each file by rename after it was
+    // complete, and the engine refuses artefacts of another configuration or version.
+    #[allow(unsafe_code)]
+    let loaded = unsafe { wasmtime::component::Component::deserialize_file(engine, file) };
+    loaded.inspect_err(|error| tracing::warn!(file = %file.display(), %error, "cached component is unusable")).ok()
+}
+
+fn keep(file: &Path, artefact: &[u8]) -> std::io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    create_private(folder)?;
+    let partial = file.with_extension(format!("partial-{}", std::process::id()));
+    std::fs::write(&partial, artefact)?;
+    std::fs::rename(partial, file)
+}
+
+fn create_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}

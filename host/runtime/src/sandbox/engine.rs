@@ -1,0 +1,112 @@
+//! The engine, its pool of instance slots, and the one thread that ticks the epoch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::Guest;
+use crate::imports;
+
+/// How often a running guest yields, so that its deadline and its neighbours are served.
+const TICK: Duration = Duration::from_millis(5);
+
+/// The sizes of the pool; each is a bound for the whole host.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool {
+    /// Instances at one time.
+    pub instances: u32,
+    /// Bytes of one linear memory at most, whatever a manifest asks for.
+    pub memory: usize,
+    /// Bytes of each memory that stay resident between invocations.
+    pub keep_resident: usize,
+    /// Elements of one table.
+    pub table_elements: usize,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { instances: 512, memory: 4 << 30, keep_resident: 1 << 20, table_elements: 100_000 }
+    }
+}
+
+/// The engine with everything that a component may be linked to.
+pub struct Sandbox {
+    engine: Engine,
+    linker: Linker<Guest>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Sandbox {
+    /// Makes the engine and starts its ticker thread.
+    pub fn new(pool: Pool) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&config(pool))?;
+        let linker = linker(&engine)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        spawn_ticker(engine.clone(), stop.clone())?;
+        Ok(Self { engine, linker, stop })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// What components are linked to.
+    pub fn linker(&self) -> &Linker<Guest> {
+        &self.linker
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn config(pool: Pool) -> Config {
+    let mut slots = PoolingAllocationConfig::new();
+    slots
+        .total_component_instances(pool.instances)
+        .total_core_instances(pool.instances * 8)
+        .total_memories(pool.instances * 2)
+        .total_tables(pool.instances * 4)
+        .total_stacks(pool.instances * 2)
+        .max_memories_per_component(8)
+        .max_tables_per_component(32)
+        .max_core_instances_per_component(32)
+        .max_memory_size(pool.memory)
+        .table_elements(pool.table_elements)
+        .linear_memory_keep_resident(pool.keep_resident)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::No);
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(slots));
+    config
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    imports::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+fn spawn_ticker(engine: Engine, stop: Arc<AtomicBool>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("epoch".into()).spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(TICK);
+            engine.increment_epoch();
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! Calling an event function: (function, event) to an outcome, touching nothing else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::InstancePre;
+
+use super::guest::LimitReached;
+use super::{Call, Guest, Sandbox};
+use crate::effects::Staged;
+use crate::event::Event;
+use crate::imports::bindings::tidegate::function::types;
+use crate::imports::bindings::{Function, FunctionPre};
+use crate::records::LogBuffer;
+
+/// A component that handles events.
+pub struct EventFunction {
+    pre: FunctionPre<Guest>,
+}
+
+/// Why an invocation failed; the guest's fault in every case.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The guest asks to be tried again.
+    #[error("{reason}")]
+    Retry {
+        /// In the guest's words.
+        reason: String,
+        /// When; none leaves it to the backoff.
+        delay: Option<Duration>,
+    },
+    /// The guest refuses the event for good.
+    #[error("{0}")]
+    Reject(String),
+    /// The guest hit a limit.
+    #[error("{0}")]
+    Limit(String),
+    /// The guest trapped.
+    #[error("trap: {0}")]
+    Trap(String),
+}
+
+/// What came of an invocation.
+pub struct Outcome {
+    /// What to commit, or why not.
+    pub result: Result<Staged, Failure>,
+    /// What it logged.
+    pub logs: LogBuffer,
+    /// How long it took, instantiation included.
+    pub wall: Duration,
+    /// Peak bytes of its memories.
+    pub peak_memory: u64,
+}
+
+impl EventFunction {
+    /// Checks that the component's `handle` has the type of the world.
+    pub fn new(pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
+        Ok(Self { pre: FunctionPre::new(pre)? })
+    }
+
+    /// Runs the function once.
+    pub async fn run(&self, sandbox: &Sandbox, call: Arc<Call>) -> Outcome {
+        let started = Instant::now();
+        let limit = call.spec.limits.wall_time;
+        let mut store = Guest::store(sandbox, call.clone());
+        let event = into_wit(&call.event, call.attempt);
+        let pre = &self.pre;
+        let running = async {
+            let function: Function = pre.instantiate_async(&mut store).await?;
+            store.run_concurrent(async |accessor| function.call_handle(accessor, event).await).await?
+        };
+        let ended = tokio::time::timeout(limit, running).await;
+        let guest = store.data();
+        guest.keep_output();
+        let result = match ended {
+            Err(_elapsed) => Err(Failure::Limit(format!("limit `wall_time` of {limit:?} reached"))),
+            Ok(Err(error)) => Err(failure_of(&error, guest)),
+            Ok(Ok(Err(failure))) => Err(asked_for(failure)),
+            Ok(Ok(Ok(()))) => Ok(call.take_effects()),
+        };
+        Outcome { result, logs: call.take_logs(), wall: started.elapsed(), peak_memory: guest.peak_memory() }
+    }
+}
+
+/// The reason in an error of the engine: a limit where one was reached, else the trap.
+pub(super) fn failure_of(error: &wasmtime::Error, guest: &Guest) -> Failure {
+    if let Some(limit) = error.downcast_ref::<LimitReached>() {
+        return Failure::Limit(limit.to_string());
+    }
+    if guest.memory_refused() {
+        return Failure::Limit(format!("limit `memory` of {} bytes reached", guest.call.spec.limits.memory));
+    }
+    Failure::Trap(format!("{:#}", error.root_cause()))
+}
+
+fn asked_for(failure: types::Failure) -> Failure {
+    match failure {
+        types::Failure::Retry(retry) => {
+            Failure::Retry { reason: retry.reason, delay: retry.delay_ms.map(Duration::from_millis) }
+        }
+        types::Failure::Reject(reason) => Failure::Reject(reason),
+    }
+}
+
+fn into_wit(event: &Event, attempt: u32) -> types::Event {
+    types::Event {
+        id: event.id.clone(),
+        source: event.source.clone(),
+        kind: event.kind.clone(),
+        subject: event.subject.clone(),
+        time: event.time,
+        content_type: event.content_type.clone(),
+        data: event.data.to_vec(),
+        traceparent: event.traceparent.clone(),
+        attempt,
+    }
+}

@@ -1,0 +1,19 @@
+//! The sandbox: a component, an event, and nothing else but what the manifest grants.
+
+mod cache;
+mod engine;
+mod guest;
+mod http;
+mod invoke;
+
+pub use cache::{Component, ComponentError, Kind, Program};
+pub use engine::{Pool, Sandbox};
+pub use guest::{Call, Guest};
+pub use http::{Body, HttpFailure, HttpFunction, Leftover};
+pub use invoke::{EventFunction, Failure, Outcome};
+
+/// A digest as it is written everywhere: lower-case hex of the SHA-256.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

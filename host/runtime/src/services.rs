@@ -1,0 +1,94 @@
+//! What every part of the platform shares. The clock, randomness and task spawning have their one home here.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::inference::Inference;
+use crate::metrics::Metrics;
+use crate::records::Records;
+use crate::store::Store;
+use crate::trigger::Router;
+
+/// The shared parts.
+pub struct Services {
+    /// State, objects and queues.
+    pub store: Arc<dyn Store>,
+    /// Models.
+    pub inference: Arc<dyn Inference>,
+    /// What ran.
+    pub records: Records,
+    /// Counters and histograms.
+    pub metrics: Metrics,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Cancelled when the platform drains.
+    pub stopping: CancellationToken,
+    router: RwLock<Arc<Router>>,
+    tasks: TaskTracker,
+}
+
+impl Services {
+    /// Shared parts over a store, with no function deployed.
+    pub fn new(store: Arc<dyn Store>, inference: Arc<dyn Inference>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            records: Records::new(store.clone()),
+            store,
+            inference,
+            metrics: Metrics::default(),
+            clock,
+            stopping: CancellationToken::new(),
+            router: RwLock::default(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Who gets which event.
+    pub fn router(&self) -> Arc<Router> {
+        self.router.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Routes by another table from now on.
+    pub fn set_router(&self, router: Router) {
+        *self.router.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(router);
+    }
+
+    /// Runs a task that a drain waits for.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Waits until every task has ended.
+    pub async fn wait(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// A new id that sorts by time.
+    pub fn new_id(&self) -> String {
+        ulid::Ulid::from_parts(self.clock.now_ms(), rand::random()).to_string()
+    }
+
+    /// A new root of a W3C trace.
+    pub fn new_traceparent(&self) -> String {
+        let (trace, span): (u128, u64) = (rand::random(), rand::random());
+        format!("00-{trace:032x}-{span:016x}-01")
+    }
+
+    /// A child of a W3C trace context; a new root when the parent is none.
+    pub fn child_traceparent(&self, parent: &str) -> String {
+        match parent.split('-').collect::<Vec<_>>().as_slice() {
+            ["00", trace, _, flags] if trace.len() == 32 => {
+                format!("00-{trace}-{:016x}-{flags}", rand::random::<u64>())
+            }
+            _ => self.new_traceparent(),
+        }
+    }
+
+    /// A number in [0, 1), for jitter.
+    pub fn random(&self) -> f64 {
+        rand::random()
+    }
+}

@@ -1,0 +1,293 @@
+//! The store: state, objects and queues behind one trait, with one way to change them, the unit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+//pub mod embedded;
+//pub mod memory;
+
+/// Tables whose name starts with this belong to the platform; a manifest cannot grant them.
+pub const SYSTEM_PREFIX: char = '$';
+
+/// A value and the version its last write gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned {
+    /// The bytes.
+    pub value: Bytes,
+    /// Grows with every write in the store.
+    pub version: u64,
+}
+
+/// What must hold of a key when the unit commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    None,
+    /// The key has no value.
+    Absent,
+    /// The key's value has this version.
+    Version(u64),
+}
+
+/// One write of one key; `None` deletes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateWrite {
+    /// The table.
+    pub table: String,
+    /// The key.
+    pub key: String,
+    /// The new value; none deletes.
+    pub value: Option<Bytes>,
+    /// What must hold.
+    pub condition: Condition,
+}
+
+/// An object's metadata.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectMeta {
+    /// The key.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// The entity tag, without quotes: the hex MD5 that S3 clients expect, or theirs for multipart.
+    pub etag: String,
+    /// The media type.
+    pub content_type: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub modified: u64,
+    /// Grows with every publication in the store: two writes of one key are ordered by it.
+    pub sequencer: u64,
+    /// The client's own metadata (`x-amz-meta-*`).
+    #[serde(default)]
+    pub user: BTreeMap<String, String>,
+}
+
+/// Bytes that are durable but not yet an object; a unit publishes them. What no unit published is swept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// Names the bytes in the back-end.
+    pub blob: String,
+    /// Bytes.
+    pub size: u64,
+    /// The entity tag, without quotes.
+    pub etag: String,
+}
+
+/// A publication (or deletion) of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// What to publish; none deletes the object.
+    pub staged: Option<Staged>,
+    /// The media type.
+    pub content_type: Option<String>,
+    /// The client's own metadata.
+    pub user: BTreeMap<String, String>,
+    /// What must hold of the present object when the unit commits; the version is its sequencer.
+    pub condition: Condition,
+}
+
+/// One event for one queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enqueue {
+    /// The queue: one for each function, by its name.
+    pub queue: String,
+    /// The event.
+    pub event: Arc<Event>,
+    /// Not before this time, in milliseconds since the epoch.
+    pub not_before: Option<u64>,
+    /// The attempt that the next delivery will be; 1 for a new event.
+    pub attempt: u32,
+}
+
+/// Names one delivery of one event; it is spent by the unit that settles it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    /// The queue.
+    pub queue: String,
+    /// The event's place in it.
+    pub seq: u64,
+}
+
+/// An event handed out by [`Store::claim`].
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// What settles it.
+    pub receipt: Receipt,
+    /// The event.
+    pub event: Arc<Event>,
+    /// 1 on the first delivery.
+    pub attempt: u32,
+}
+
+/// All that one commit changes: all of it or nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Unit {
+    /// Deliveries that this unit settles: their events leave their queues. To try an event again, settle
+    /// it and enqueue it with the next attempt in the same unit.
+    pub settle: Vec<Receipt>,
+    /// Writes, in order; at most one for each key.
+    pub state: Vec<StateWrite>,
+    /// Publications, in order; at most one for each object.
+    pub objects: Vec<Publication>,
+    /// Events for queues, in order.
+    pub enqueue: Vec<Enqueue>,
+}
+
+/// Why a unit did not commit.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// A condition did not hold; nothing was changed.
+    #[error("condition failed on `{table}/{key}`: {found}")]
+    Conflict {
+        /// The table, or `objects:BUCKET`.
+        table: String,
+        /// The key.
+        key: String,
+        /// What was found instead.
+        found: String,
+    },
+    /// A receipt was settled before or its lease ran out; nothing was changed.
+    #[error("the delivery `{queue}/{seq}` is not held any more")]
+    Lost {
+        /// The queue.
+        queue: String,
+        /// The place.
+        seq: u64,
+    },
+    /// The store could not answer; the unit may or may not have been committed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The store could not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("store unavailable: {0}")]
+pub struct StoreError(pub String);
+
+impl StoreError {
+    /// Any error of a back-end.
+    pub fn new(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// The entries, in byte order of their keys (or the reverse, where asked).
+    pub entries: Vec<T>,
+    /// Where to go on: the `after` of the next call; none at the end.
+    pub next: Option<String>,
+}
+
+/// How full a queue is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Depth {
+    /// Ready or claimed.
+    pub ready: u64,
+    /// Held back until their time.
+    pub delayed: u64,
+}
+
+/// Which way a query goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Byte order.
+    Ascending,
+    /// The reverse.
+    Descending,
+}
+
+/// State, objects and queues.
+///
+/// # Contract
+/// - `commit` is atomic and durable: when it returns `Ok`, the unit survives a crash; when it returns
+///   `Conflict` or `Lost`, nothing changed; on `Store` the caller finds out by its done marker.
+/// - A read that starts after a commit returned sees it.
+/// - A claimed event is not claimed again while its receipt is held by a live process; after a crash
+///   every event that was not settled is delivered again, with the attempt it had.
+/// - A queue hands out events in the order of their commits, those held back when their time comes.
+/// - A reader opened on an object reads that version to the end, whatever is published meanwhile.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Commits a unit.
+    async fn commit(&self, unit: Unit) -> Result<(), CommitError>;
+
+    /// The value of a key.
+    async fn get(&self, table: &str, key: &str) -> Result<Option<Versioned>, StoreError>;
+
+    /// The values of keys, in their order.
+    async fn get_many(&self, table: &str, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreError>;
+
+    /// Keys that start with `prefix`, strictly after (or, descending, before) `after`.
+    async fn query(
+        &self,
+        table: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Page<(String, Versioned)>, StoreError>;
+
+    /// Up to `max` events of a queue; waits up to `wait` for the first.
+    async fn claim(&self, queue: &str, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Gives claimed events back unhandled, to be claimed again at once with the same attempt.
+    async fn unclaim(&self, receipts: &[Receipt]) -> Result<(), StoreError>;
+
+    /// How full a queue is.
+    async fn depth(&self, queue: &str) -> Result<Depth, StoreError>;
+
+    /// An object's metadata.
+    async fn head(&self, bucket: &str, key: &str) -> Result<Option<ObjectMeta>, StoreError>;
+
+    /// Opens one version of an object.
+    async fn open(&self, bucket: &str, key: &str) -> Result<Option<Arc<dyn ObjectReader>>, StoreError>;
+
+    /// Objects whose key starts with `prefix`, strictly after `after`.
+    async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<ObjectMeta>, StoreError>;
+
+    /// Begins to write bytes that a unit may publish.
+    async fn stage(&self) -> Result<Box<dyn StageWriter>, StoreError>;
+
+    /// Opens staged bytes before they are published.
+    async fn open_staged(&self, staged: &Staged) -> Result<Arc<dyn ObjectReader>, StoreError>;
+}
+
+/// One version of an object.
+#[async_trait]
+pub trait ObjectReader: Send + Sync {
+    /// Its metadata.
+    fn meta(&self) -> &ObjectMeta;
+    /// Bytes from `offset`, `len` of them or as many as there are.
+    async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, StoreError>;
+}
+
+/// Bytes being staged; dropped without `finish`, they are removed.
+#[async_trait]
+pub trait StageWriter: Send + Sync {
+    /// Appends.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
+    /// Makes the bytes durable.
+    async fn finish(self: Box<Self>) -> Result<Staged, StoreError>;
+}
