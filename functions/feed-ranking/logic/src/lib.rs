@@ -1,1 +1,11 @@
-//! feed-ranking.
+//! The logic of the feed-ranking app, free of the host: everything here is tested natively, and the
+//! components beside it only connect it to their imports.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod messages;
+pub mod table;
+
+pub mod generate;
+pub mod ingest;
+pub mod validate;
