@@ -1,0 +1,244 @@
+//! The registry: records of model versions and aliases, and their keys in the state table [`TABLE`].
+//!
+//! ```text
+//! ranker/versions/000000000001   ModelVersion, written once
+//! ranker/aliases/champion        Alias
+//! ranker/next                    Next: the number the next version gets
+//! ```
+//!
+//! Writers use conditional puts on all three, so that two evaluations never register the same number.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::promotion::Decision;
+
+/// The state table that holds the registry.
+pub const TABLE: &str = "models";
+/// The alias of the version in production.
+pub const CHAMPION: &str = "champion";
+/// The alias of the version that was in production before.
+pub const PREVIOUS: &str = "previous";
+/// The alias of the newest version that is better than the champion by too little.
+pub const CANDIDATE: &str = "candidate";
+
+/// A registered version of a model. Never changed once written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelVersion {
+    /// The model's name.
+    pub model: String,
+    /// Counted from 1.
+    pub version: u64,
+    /// Milliseconds since the Unix epoch.
+    pub created: u64,
+    /// The model file.
+    pub artifact: Artifact,
+    /// Metrics by name: the test split's as `auc`, `log_loss` and so on, others as `validation.auc`.
+    pub metrics: BTreeMap<String, f64>,
+    /// The parameters of its training.
+    pub parameters: Map<String, Value>,
+    /// What it was trained on.
+    pub dataset: Dataset,
+    /// What made it: digests or versions of code, by the name of the part.
+    pub code: BTreeMap<String, String>,
+    /// The features it takes.
+    pub signature: Signature,
+    /// What became of it when it was registered.
+    pub decision: Decision,
+    /// Why.
+    pub reason: String,
+    /// The version it was compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_with: Option<Comparison>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// A model file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What a version was trained on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dataset {
+    /// The dataset's id.
+    pub id: String,
+    /// The bucket of the training set.
+    pub bucket: String,
+    /// The prefix of the training set.
+    pub prefix: String,
+    /// SHA-256 of the training set's contents.
+    pub digest: String,
+}
+
+/// The features a model takes, in order. Two models with equal signatures can score the same rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// Names of the user features.
+    pub user_features: Vec<String>,
+    /// Names of the item features.
+    pub item_features: Vec<String>,
+}
+
+/// The champion a version was compared with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The champion's version.
+    pub version: u64,
+    /// The champion's AUC.
+    pub auc: f64,
+    /// Whether that AUC was computed on the same test split; if not, it is the one of its registration.
+    pub same_split: bool,
+}
+
+/// The run and the job that made a version.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The id of the event that led to it.
+    pub event: String,
+    /// The trace id of the run.
+    pub trace: String,
+    /// The training job.
+    pub job: String,
+}
+
+/// The version that an alias points at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alias {
+    /// The version.
+    pub version: u64,
+    /// When it was set, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub since: u64,
+}
+
+/// The number the next version gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// Counted from 1.
+    pub version: u64,
+}
+
+/// The key of a version.
+pub fn version_key(model: &str, version: u64) -> String {
+    format!("{}{version:012}", versions_prefix(model))
+}
+
+/// The prefix of a model's versions, oldest first.
+pub fn versions_prefix(model: &str) -> String {
+    format!("{model}/versions/")
+}
+
+/// The key of an alias.
+pub fn alias_key(model: &str, alias: &str) -> String {
+    format!("{}{alias}", aliases_prefix(model))
+}
+
+/// The prefix of a model's aliases.
+pub fn aliases_prefix(model: &str) -> String {
+    format!("{model}/aliases/")
+}
+
+/// The key of the number the next version gets.
+pub fn next_key(model: &str) -> String {
+    format!("{model}/next")
+}
+
+/// What a key of [`TABLE`] stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// A version of a model.
+    Version(&'a str, u64),
+    /// An alias of a model.
+    Alias(&'a str, &'a str),
+    /// The counter of a model.
+    Next(&'a str),
+}
+
+/// Reads a key of [`TABLE`]; none where it is not one of the registry's.
+pub fn parse_key(key: &str) -> Option<Key<'_>> {
+    let (model, rest) = key.split_once('/')?;
+    match rest.split_once('/') {
+        Some(("versions", version)) => Some(Key::Version(model, version.parse().ok()?)),
+        Some(("aliases", alias)) => Some(Key::Alias(model, alias)),
+        None if rest == "next" => Some(Key::Next(model)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_like_versions_and_read_back() {
+        assert_eq!(version_key("ranker", 1), "ranker/versions/000000000001");
+        assert!(version_key("ranker", 9) < version_key("ranker", 10));
+        assert_eq!(
+            parse_key(&version_key("ranker", 42)),
+            Some(Key::Version("ranker", 42))
+        );
+        assert_eq!(
+            parse_key(&alias_key("ranker", CHAMPION)),
+            Some(Key::Alias("ranker", "champion"))
+        );
+        assert_eq!(parse_key(&next_key("ranker")), Some(Key::Next("ranker")));
+        assert_eq!(parse_key("ranker/other/1"), None);
+        assert_eq!(parse_key("ranker"), None);
+    }
+
+    #[test]
+    fn a_version_survives_json() {
+        let version = ModelVersion {
+            model: "ranker".into(),
+            version: 3,
+            created: 1,
+            artifact: Artifact {
+                bucket: "models".into(),
+                key: "k".into(),
+                sha256: "ab".into(),
+                size: 9,
+            },
+            metrics: BTreeMap::from([("auc".into(), 0.1 + 0.2)]),
+            parameters: Map::from_iter([("seed".into(), Value::from(42))]),
+            dataset: Dataset {
+                id: "d".into(),
+                bucket: "data".into(),
+                prefix: "p/".into(),
+                digest: "cd".into(),
+            },
+            code: BTreeMap::new(),
+            signature: Signature {
+                user_features: vec!["rate".into()],
+                item_features: vec![],
+            },
+            decision: Decision::Candidate,
+            reason: "better".into(),
+            compared_with: Some(Comparison {
+                version: 2,
+                auc: 0.3,
+                same_split: true,
+            }),
+            origin: Origin::default(),
+        };
+        let json = serde_json::to_vec(&version).unwrap();
+        assert_eq!(serde_json::from_slice::<ModelVersion>(&json).unwrap(), version);
+    }
+
+    #[test]
+    fn an_alias_needs_no_more_than_a_version() {
+        let alias: Alias = serde_json::from_str(r#"{"version":1}"#).unwrap();
+        assert_eq!(alias, Alias { version: 1, since: 0 });
+    }
+}
