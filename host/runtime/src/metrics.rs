@@ -37,7 +37,7 @@ impl Default for Metrics {
         let invocations = Family::default();
         registry.register("invocations", "Invocations by outcome", invocations.clone());
         let durations: Family<ByFunction, Histogram> =
-            Family::new_with_constructor(|| Histogram::new(BUCKETS.into_iter()));
+            Family::new_with_constructor(|| Histogram::new(BUCKETS));
         registry.register_with_unit(
             "invocation_duration",
             "Wall time of an invocation, instantiation included",

@@ -1,0 +1,208 @@
+//! The app manifest, `tidegate.toml`: what runs, what fires it, what it may touch, and its limits.
+
+mod grants;
+mod mistakes;
+mod parse;
+mod values;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use grants::{BucketPrefix, Grants};
+pub use mistakes::{Mistake, Mistakes};
+
+/// A manifest.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The app.
+    pub app: App,
+    /// Its functions, in their order.
+    pub functions: Vec<Function>,
+    /// The text it was read from.
+    pub text: String,
+}
+
+/// An app: functions that are deployed together.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Its name.
+    pub name: String,
+}
+
+/// A function.
+#[derive(Debug, Clone)]
+pub struct Function {
+    /// Its name, unique on the host.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The component's file, relative to the manifest or to a folder of components.
+    pub component: PathBuf,
+    /// What fires it; without one it can only be invoked.
+    pub triggers: Vec<Trigger>,
+    /// What it may touch.
+    pub grants: Grants,
+    /// Its limits.
+    pub limits: Limits,
+    /// What happens when it fails.
+    pub retry: Retry,
+    /// Its variables.
+    pub variables: BTreeMap<String, String>,
+    /// Where requests and responses are recorded.
+    pub record: Option<RecordSpec>,
+}
+
+/// What fires a function.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Trigger {
+    /// An object was written.
+    Object {
+        /// The bucket.
+        bucket: String,
+        /// What the key starts with.
+        prefix: String,
+        /// What the key ends with.
+        suffix: String,
+    },
+    /// An event of this type; every subscriber gets its own copy.
+    Event {
+        /// The CloudEvents `type`.
+        kind: String,
+    },
+    /// An HTTP request.
+    Http {
+        /// The method; none takes every method.
+        method: Option<String>,
+        /// The route: `/predict`, `/users/{id}`, `/files/{*rest}`.
+        route: String,
+    },
+    /// The clock.
+    Schedule(Schedule),
+}
+
+/// When the clock fires a function.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    /// Five fields (six with seconds first).
+    pub cron: String,
+    /// The IANA time zone; `UTC` by default.
+    pub timezone: chrono_tz::Tz,
+    /// The event's data; `{}` by default.
+    pub data: String,
+    /// What happens with fires that were missed while no host ran.
+    pub misfire: Misfire,
+}
+
+/// What happens with missed fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfire {
+    /// One for all that were missed.
+    RunOnce,
+    /// None.
+    Skip,
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object { bucket, prefix, suffix } if suffix.is_empty() => write!(f, "object {bucket}/{prefix}*"),
+            Self::Object { bucket, prefix, suffix } => write!(f, "object {bucket}/{prefix}*{suffix}"),
+            Self::Event { kind } => write!(f, "event {kind}"),
+            Self::Http { method, route } => write!(f, "http {} {route}", method.as_deref().unwrap_or("*")),
+            Self::Schedule(schedule) => write!(f, "schedule {} {}", schedule.cron, schedule.timezone),
+        }
+    }
+}
+
+/// The limits of one invocation, and how many run at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all its memories together; 64 MiB by default, 4 GiB at most.
+    pub memory: u64,
+    /// From start to end, waiting included; 30 s by default, 1 h at most.
+    pub wall_time: Duration,
+    /// Invocations at one time; 16 by default.
+    pub concurrency: u32,
+    /// Bytes of log lines; 256 KiB by default.
+    pub log_bytes: u64,
+    /// Bytes of staged state and events; 64 MiB by default.
+    pub effects_bytes: u64,
+    /// Staged writes, objects, jobs and events; 200,000 by default.
+    pub effects_count: u64,
+    /// Calls into the host; 1,000,000 by default.
+    pub host_calls: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 64 << 20,
+            wall_time: Duration::from_secs(30),
+            concurrency: 16,
+            log_bytes: 256 << 10,
+            effects_bytes: 64 << 20,
+            effects_count: 200_000,
+            host_calls: 1_000_000,
+        }
+    }
+}
+
+/// What happens when a function fails.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// Attempts, the first included; 5 by default.
+    pub max_attempts: u32,
+    /// The first delay; 500 ms by default.
+    pub initial: Duration,
+    /// How it grows; 2 by default.
+    pub factor: f64,
+    /// The longest delay; 1 min by default.
+    pub max_backoff: Duration,
+    /// Whether the delay is drawn at random up to its value; true by default.
+    pub jitter: bool,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            max_attempts: 5,
+            initial: Duration::from_millis(500),
+            factor: 2.0,
+            max_backoff: Duration::from_secs(60),
+            jitter: true,
+        }
+    }
+}
+
+/// Where the requests and responses of an HTTP function are recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordSpec {
+    /// The bucket.
+    pub bucket: String,
+    /// What the keys start with.
+    pub prefix: String,
+    /// The routes that are recorded; all when empty.
+    pub routes: Vec<String>,
+}
+
+impl Manifest {
+    /// Reads a manifest from a file.
+    pub fn load(file: &Path) -> Result<Self, Mistakes> {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            Mistakes::new(name.clone(), vec![Mistake::new(String::new(), None, format!("cannot be read: {error}"))])
+        })?;
+        Self::parse(&text, &name)
+    }
+
+    /// Reads a manifest; every mistake is reported in one go.
+    pub fn parse(text: &str, file: &str) -> Result<Self, Mistakes> {
+        parse::manifest(text).map_err(|mistakes| Mistakes::new(file.to_owned(), mistakes))
+    }
+}
+
+#[cfg(test)]
+mod tests;
