@@ -9,7 +9,10 @@ use crate::Error;
 use crate::bindings::tidegate::function::objects as host;
 use crate::objects::{CALL, CHUNK, Meta};
 
-/// The three calls that move bytes, without `async`.
+/// Bytes that a writer gathers before it calls the host: little, since a step may write many objects at once.
+const WRITE: usize = 256 << 10;
+
+/// The calls that open objects and move bytes, without `async`.
 #[allow(missing_docs, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({
@@ -23,6 +26,8 @@ mod bindings {
         world: "tidegate:sdk/blocking",
         with: { "tidegate:function/types@0.1.0": crate::bindings::tidegate::function::types },
         async: [
+            "-import:tidegate:function/objects@0.1.0#open",
+            "-import:tidegate:function/objects@0.1.0#create",
             "-import:tidegate:function/objects@0.1.0#[method]reader.read-at",
             "-import:tidegate:function/objects@0.1.0#[method]writer.write",
             "-import:tidegate:function/objects@0.1.0#[method]writer.finish",
@@ -32,6 +37,42 @@ mod bindings {
 }
 
 use bindings::tidegate::function::objects as lowered;
+
+/// Opens an object.
+pub fn open(bucket: &str, key: &str) -> Result<Reader, Error> {
+    let inner = lowered::open(bucket, key)?;
+    let meta = meta(inner.meta());
+    Ok(Reader {
+        inner,
+        meta,
+        offset: 0,
+    })
+}
+
+/// Begins an object.
+pub fn create(bucket: &str, key: &str, content_type: Option<&str>) -> Result<Writer, Error> {
+    Ok(Writer {
+        inner: lowered::create(bucket, key, content_type)?,
+        buffer: Vec::new(),
+    })
+}
+
+fn meta(meta: lowered::Meta) -> Meta {
+    let lowered::Meta {
+        key,
+        size,
+        etag,
+        content_type,
+        modified,
+    } = meta;
+    Meta {
+        key,
+        size,
+        etag,
+        content_type,
+        modified,
+    }
+}
 
 /// One version of an object. Reads at any offset; as [`io::Read`] it goes from the beginning to the end.
 pub struct Reader {
@@ -91,7 +132,7 @@ impl io::Read for Reader {
     }
 }
 
-/// An object being written, in calls of a mebibyte. Dropped without [`Writer::finish`], it never existed.
+/// An object being written, in calls of a quarter mebibyte. Dropped without [`Writer::finish`], it never existed.
 pub struct Writer {
     inner: lowered::Writer,
     buffer: Vec<u8>,
@@ -135,13 +176,13 @@ impl Writer {
 impl io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
+        if self.buffer.len() >= WRITE {
             self.drain().map_err(io::Error::other)?;
         }
         Ok(bytes.len())
     }
 
-    /// Bytes go to the host a mebibyte at a time whether flushed or not: an object is seen only when finished.
+    /// Bytes go to the host in calls of some size whether flushed or not: an object is seen only when finished.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -3,4 +3,4 @@
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::{Error, Event, Failure, ObjectCreated, OrReject};
-pub use crate::{config, events, features, inference, jobs, log, objects, state};
+pub use crate::{blocking, config, events, features, inference, jobs, log, objects, state};

@@ -3,9 +3,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod digest;
+#[cfg(feature = "host")]
+pub mod host;
 pub mod messages;
 pub mod table;
 
 pub mod generate;
 pub mod ingest;
 pub mod validate;
+
+pub mod features;

@@ -6,6 +6,7 @@ mod hash;
 mod interactions;
 mod read;
 mod source;
+mod stage;
 mod write;
 
 pub use catalog::{Item, ItemsWriter, read_items};
@@ -14,6 +15,7 @@ pub use hash::{FastHash, FastMap, FastSet, hash64};
 pub use interactions::{COLUMNS, Interaction, Interactions};
 pub use read::{InteractionsReader, ROWS_PER_BATCH};
 pub use source::{Chunks, Source, Stream};
+pub use stage::{MemorySink, MemoryStage, Stage};
 pub use write::{InteractionsWriter, properties};
 
 /// Why a table cannot be read or written.
