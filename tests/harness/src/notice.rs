@@ -22,6 +22,8 @@ pub struct Notice {
     pub event_type: String,
     /// The event's subject.
     pub subject: Option<String>,
+    /// The event that caused this one.
+    pub parent: Option<String>,
     /// The attempt, from 1.
     pub attempt: Option<u32>,
     /// How long the step took.
@@ -29,9 +31,9 @@ pub struct Notice {
     /// Why it failed.
     pub reason: Option<String>,
     /// Units done so far.
-    pub done: Option<f64>,
+    pub done: Option<u64>,
     /// Units in all.
-    pub total: Option<f64>,
+    pub total: Option<u64>,
     /// What is counted.
     pub unit: Option<String>,
     /// What is being done.

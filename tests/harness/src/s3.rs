@@ -23,7 +23,13 @@ impl Bucket {
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .endpoint_url(endpoint)
             .region(Region::from_static("us-east-1"))
-            .credentials_provider(Credentials::new("tidegate", "tidegate-dev", None, None, "tidegate"))
+            .credentials_provider(Credentials::new(
+                "tidegate",
+                "tidegate-dev",
+                None,
+                None,
+                "tidegate",
+            ))
             .force_path_style(true)
             .build();
         Self {
