@@ -48,6 +48,11 @@ pub struct Notice {
 pub struct Run {
     /// Its id.
     pub run: String,
+    /// The type of its first event.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// The subject of its first event.
+    pub subject: Option<String>,
     /// `running`, `done` or `dead`; told by the list of runs.
     pub state: Option<String>,
     /// Its steps, when one run was asked for; a bare count in the list of runs.
@@ -74,6 +79,8 @@ pub struct Step {
     pub duration_ms: Option<f64>,
     /// Why it failed.
     pub reason: Option<String>,
+    /// The events it emitted.
+    pub emitted: Vec<String>,
 }
 
 fn steps<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Step>, D::Error> {

@@ -1,0 +1,10 @@
+//! The integration tests: the real `tidegate`, from outside.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod bad_input;
+mod check;
+mod crash;
+mod movielens;
+mod s3;
+mod shutdown;
+mod upload;
