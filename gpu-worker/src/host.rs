@@ -1,0 +1,282 @@
+//! The worker's client of the host: one method for each call of the protocol under `/worker/v1`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::devices::Device;
+use crate::jobs::session::Progress;
+
+/// Header that limits an object call to what a job may touch.
+const LEASE_HEADER: &str = "x-tidegate-lease";
+/// Longest answer to a call that carries no object.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence while an object is carried.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How a call to the host can fail; one variant per decision of the worker.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The lease is no longer this worker's: drop the job.
+    #[error("the lease is lost")]
+    LeaseLost,
+    /// There is no such object.
+    #[error("object `{0}` does not exist")]
+    NotFound(String),
+    /// The host understood and refused: trying again changes nothing.
+    #[error("the host refused {call} with {status}: {reason}")]
+    Refused {
+        /// The call.
+        call: String,
+        /// The status.
+        status: u16,
+        /// The host's words.
+        reason: String,
+    },
+    /// The host is away, busy or failing: try again.
+    #[error("{call} failed: {reason}")]
+    Unavailable {
+        /// The call.
+        call: String,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// A job as it is leased.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Leased {
+    /// The job.
+    pub job: Job,
+    /// The claim to it.
+    pub lease: Lease,
+}
+
+/// A job.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: String,
+    /// What is to be done.
+    pub kind: String,
+    /// The details.
+    pub config: Value,
+    /// Which attempt this is.
+    #[serde(default)]
+    pub attempt: u32,
+}
+
+/// A claim to a job.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Lease {
+    /// Shown with every call for the job.
+    pub token: String,
+    /// How long the claim outlives the last heartbeat, in milliseconds.
+    pub expires_ms: u64,
+}
+
+/// What a worker tells about itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct Registration<'a> {
+    /// Its name.
+    pub worker: &'a str,
+    /// Its devices.
+    pub devices: &'a [Device],
+    /// The kinds of job it takes.
+    pub kinds: &'a [&'a str],
+    /// Where it serves inference.
+    pub inference_addr: String,
+}
+
+/// The host, as a worker sees it.
+#[derive(Debug, Clone)]
+pub struct Host {
+    client: reqwest::Client,
+    base: Url,
+    token: String,
+}
+
+#[derive(Deserialize)]
+struct Heartbeat {
+    #[serde(default)]
+    cancel: bool,
+}
+
+impl Host {
+    /// A client of the host at `address`, for example `http://127.0.0.1:8080`.
+    pub fn new(address: &str, token: &str) -> anyhow::Result<Self> {
+        let base = Url::parse(address)
+            .map_err(|e| anyhow::anyhow!("the host's address `{address}` is not a URL: {e}"))?;
+        anyhow::ensure!(
+            !base.cannot_be_a_base(),
+            "the host's address `{address}` is not an http URL"
+        );
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .read_timeout(READ_TIMEOUT)
+            .build()?;
+        Ok(Self {
+            client,
+            base,
+            token: token.to_owned(),
+        })
+    }
+
+    /// Introduces the worker.
+    pub async fn register(&self, registration: &Registration<'_>) -> Result<(), HostError> {
+        let request = self
+            .request(Method::POST, &["register"])
+            .json(registration)
+            .timeout(CALL_TIMEOUT);
+        send("register", request).await.map(drop)
+    }
+
+    /// Waits up to `wait` for a job.
+    pub async fn lease(
+        &self,
+        worker: &str,
+        kinds: &[&str],
+        wait: Duration,
+    ) -> Result<Option<Leased>, HostError> {
+        let body = serde_json::json!({"worker": worker, "kinds": kinds, "wait_ms": wait.as_millis() as u64});
+        let request = self
+            .request(Method::POST, &["lease"])
+            .json(&body)
+            .timeout(wait + CALL_TIMEOUT);
+        let response = send("lease", request).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        read("lease", response).await.map(Some)
+    }
+
+    /// Keeps a lease and shows progress; true when the job is cancelled.
+    pub async fn heartbeat(
+        &self,
+        job: &str,
+        token: &str,
+        progress: Option<&Progress>,
+    ) -> Result<bool, HostError> {
+        let body = serde_json::json!({"token": token, "progress": progress});
+        let request = self
+            .request(Method::POST, &["jobs", job, "heartbeat"])
+            .json(&body)
+            .timeout(CALL_TIMEOUT);
+        let response = send("heartbeat", request).await?;
+        read::<Heartbeat>("heartbeat", response)
+            .await
+            .map(|heartbeat| heartbeat.cancel)
+    }
+
+    /// Ends a job with its outputs.
+    pub async fn complete(&self, job: &str, token: &str, outputs: &Value) -> Result<(), HostError> {
+        let body = serde_json::json!({"token": token, "outputs": outputs});
+        let request = self
+            .request(Method::POST, &["jobs", job, "complete"])
+            .json(&body)
+            .timeout(CALL_TIMEOUT);
+        send("complete", request).await.map(drop)
+    }
+
+    /// Ends an attempt with a reason; `retry` asks for another.
+    pub async fn fail(&self, job: &str, token: &str, reason: &str, retry: bool) -> Result<(), HostError> {
+        let body = serde_json::json!({"token": token, "reason": reason, "retry": retry});
+        let request = self
+            .request(Method::POST, &["jobs", job, "fail"])
+            .json(&body)
+            .timeout(CALL_TIMEOUT);
+        send("fail", request).await.map(drop)
+    }
+
+    /// Begins to read an object, for a job when `lease` is its token.
+    pub async fn get(&self, bucket: &str, key: &str, lease: Option<&str>) -> Result<Response, HostError> {
+        let request = self.object(Method::GET, bucket, key, lease);
+        match send(&format!("reading object `{bucket}/{key}`"), request).await {
+            Err(HostError::Refused { status: 404, .. }) => {
+                Err(HostError::NotFound(format!("{bucket}/{key}")))
+            }
+            other => other,
+        }
+    }
+
+    /// Reads a whole object.
+    pub async fn read(&self, bucket: &str, key: &str, lease: Option<&str>) -> Result<Bytes, HostError> {
+        let response = self.get(bucket, key, lease).await?;
+        response
+            .bytes()
+            .await
+            .map_err(|e| unavailable(&format!("reading object `{bucket}/{key}`"), &e))
+    }
+
+    /// Writes an object.
+    pub async fn put(&self, bucket: &str, key: &str, lease: &str, content: Bytes) -> Result<(), HostError> {
+        let request = self.object(Method::PUT, bucket, key, Some(lease)).body(content);
+        send(&format!("writing object `{bucket}/{key}`"), request)
+            .await
+            .map(drop)
+    }
+
+    fn object(&self, method: Method, bucket: &str, key: &str, lease: Option<&str>) -> RequestBuilder {
+        let path: Vec<&str> = ["objects", bucket].into_iter().chain(key.split('/')).collect();
+        let request = self.request(method, &path);
+        match lease {
+            Some(lease) => request.header(LEASE_HEADER, lease),
+            None => request,
+        }
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["worker", "v1"]).extend(path);
+        }
+        self.client.request(method, url).bearer_auth(&self.token)
+    }
+}
+
+async fn send(call: &str, request: RequestBuilder) -> Result<Response, HostError> {
+    let response = request.send().await.map_err(|e| unavailable(call, &e))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    if status == StatusCode::CONFLICT {
+        return Err(HostError::LeaseLost);
+    }
+    let body = response.text().await.unwrap_or_default();
+    let reason: String = body.chars().take(500).collect();
+    let call = call.to_owned();
+    let later = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
+    if later {
+        return Err(HostError::Unavailable {
+            call,
+            reason: format!("{status}: {reason}"),
+        });
+    }
+    Err(HostError::Refused {
+        call,
+        status: status.as_u16(),
+        reason,
+    })
+}
+
+async fn read<T: serde::de::DeserializeOwned>(call: &str, response: Response) -> Result<T, HostError> {
+    response.json().await.map_err(|e| unavailable(call, &e))
+}
+
+/// The whole chain of causes: reqwest's own message leaves out why.
+fn unavailable(call: &str, error: &reqwest::Error) -> HostError {
+    let mut reason = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        reason.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    HostError::Unavailable {
+        call: call.to_owned(),
+        reason,
+    }
+}

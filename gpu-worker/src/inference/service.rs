@@ -1,0 +1,189 @@
+//! The gRPC service: each call of the protocol, with typed statuses.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tonic::{Request, Response, Status};
+
+use super::model::Model;
+use super::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
+use super::proto::model_metadata_response::TensorMetadata;
+use super::proto::model_repository_parameter::ParameterChoice;
+use super::proto::*;
+use super::runtime;
+use super::store::ModelStore;
+use super::tensors::Port;
+use crate::host::{Host, HostError};
+
+/// Largest request that is taken.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+/// The service.
+#[derive(Debug)]
+pub struct InferenceService {
+    store: Arc<ModelStore>,
+    host: Host,
+    /// Loads go one by one: two calls for one model read it once.
+    loading: Mutex<()>,
+}
+
+impl InferenceService {
+    /// A service of the models in `store`, which are read through `host`.
+    pub fn new(store: Arc<ModelStore>, host: Host) -> Self {
+        Self {
+            store,
+            host,
+            loading: Mutex::new(()),
+        }
+    }
+
+    /// The service as tonic serves it.
+    pub fn into_server(self) -> GrpcInferenceServiceServer<Self> {
+        GrpcInferenceServiceServer::new(self).max_decoding_message_size(MOST_BYTES)
+    }
+
+    async fn load(&self, name: &str, version: &str, uri: &str) -> Result<(), Status> {
+        let (bucket, key) = uri
+            .split_once('/')
+            .filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
+            .ok_or_else(|| {
+                Status::invalid_argument(format!("parameter `uri` is `{uri}`, allowed is `bucket/key`"))
+            })?;
+        let _one = self.loading.lock().await;
+        if !version.is_empty() && self.store.get(name, version).is_ok() {
+            return Ok(());
+        }
+        runtime::environment().map_err(Status::failed_precondition)?;
+        let file = self.host.read(bucket, key, None).await.map_err(|e| status(&e))?;
+        let (limits, owned) = (self.store.limits(), (name.to_owned(), version.to_owned()));
+        let load = tokio::task::spawn_blocking(move || Model::load(&owned.0, &owned.1, &file, limits));
+        let model = load
+            .await
+            .unwrap_or_else(|e| Err(format!("could not be loaded: {e}")))
+            .map_err(|reason| Status::failed_precondition(format!("object `{uri}` {reason}")))?;
+        tracing::info!(model = name, version, uri, "model loaded");
+        self.store.insert(model);
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for InferenceService {
+    async fn server_live(
+        &self,
+        _: Request<ServerLiveRequest>,
+    ) -> Result<Response<ServerLiveResponse>, Status> {
+        Ok(Response::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<ServerReadyRequest>,
+    ) -> Result<Response<ServerReadyResponse>, Status> {
+        Ok(Response::new(ServerReadyResponse {
+            ready: runtime::environment().is_ok(),
+        }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<ModelReadyRequest>,
+    ) -> Result<Response<ModelReadyResponse>, Status> {
+        let request = request.into_inner();
+        let ready = self.store.get(&request.name, &request.version).is_ok();
+        Ok(Response::new(ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<ServerMetadataRequest>,
+    ) -> Result<Response<ServerMetadataResponse>, Status> {
+        Ok(Response::new(ServerMetadataResponse {
+            name: "tidegate-worker".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: vec!["model_repository".to_owned()],
+        }))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<ModelMetadataRequest>,
+    ) -> Result<Response<ModelMetadataResponse>, Status> {
+        let request = request.into_inner();
+        let model = self.store.get(&request.name, &request.version)?;
+        Ok(Response::new(ModelMetadataResponse {
+            name: model.name.clone(),
+            versions: self.store.versions(&request.name),
+            platform: "onnxruntime_onnx".to_owned(),
+            inputs: model.inputs.iter().map(metadata).collect(),
+            outputs: model.outputs.iter().map(metadata).collect(),
+            properties: model.properties.clone(),
+        }))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<ModelInferRequest>,
+    ) -> Result<Response<ModelInferResponse>, Status> {
+        let request = request.into_inner();
+        let model = self.store.get(&request.model_name, &request.model_version)?;
+        model.infer(request).await.map(Response::new)
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<RepositoryModelLoadRequest>,
+    ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
+        let request = request.into_inner();
+        if request.model_name.is_empty() {
+            return Err(Status::invalid_argument(
+                "`model_name` is empty, a name is needed",
+            ));
+        }
+        let version = text(&request.parameters, "version")?.unwrap_or_default();
+        let uri = text(&request.parameters, "uri")?
+            .ok_or_else(|| Status::invalid_argument("parameter `uri` is missing, allowed is `bucket/key`"))?;
+        self.load(&request.model_name, version, uri).await?;
+        Ok(Response::new(RepositoryModelLoadResponse {}))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<RepositoryModelUnloadRequest>,
+    ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
+        let request = request.into_inner();
+        let version = text(&request.parameters, "version")?.unwrap_or_default();
+        self.store.remove(&request.model_name, version)?;
+        Ok(Response::new(RepositoryModelUnloadResponse {}))
+    }
+}
+
+fn metadata(port: &Port) -> TensorMetadata {
+    TensorMetadata {
+        name: port.name.clone(),
+        datatype: port.element.name().to_owned(),
+        shape: port.shape.clone(),
+    }
+}
+
+fn text<'a>(
+    parameters: &'a HashMap<String, ModelRepositoryParameter>,
+    name: &str,
+) -> Result<Option<&'a str>, Status> {
+    match parameters.get(name).map(|parameter| &parameter.parameter_choice) {
+        None => Ok(None),
+        Some(Some(ParameterChoice::StringParam(text))) => Ok(Some(text)),
+        Some(_) => Err(Status::invalid_argument(format!(
+            "parameter `{name}` is not a string"
+        ))),
+    }
+}
+
+fn status(error: &HostError) -> Status {
+    match error {
+        HostError::NotFound(_) => Status::failed_precondition(error.to_string()),
+        HostError::LeaseLost | HostError::Refused { .. } => Status::permission_denied(error.to_string()),
+        HostError::Unavailable { .. } => Status::unavailable(error.to_string()),
+    }
+}

@@ -1,0 +1,109 @@
+//! Jobs: the loop that leases them one at a time, and what a running one may use.
+
+pub mod lease;
+pub mod session;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::devices;
+use crate::host::{Host, HostError, Leased, Registration};
+use crate::train;
+use lease::{HostSession, keep};
+use session::JobError;
+
+/// How long one call waits for a job.
+const LEASE_WAIT: Duration = Duration::from_secs(20);
+/// Longest pause after a failed call.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Registers, then leases and runs jobs until `stop` turns true.
+pub async fn work(host: Host, worker: String, inference: SocketAddr, stop: watch::Receiver<bool>) {
+    let mut stopping = stop.clone();
+    tokio::select! {
+        () = serve(&host, &worker, inference, &stop) => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
+}
+
+async fn serve(host: &Host, worker: &str, inference: SocketAddr, stop: &watch::Receiver<bool>) {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let failed = match attend(host, worker, inference, stop, &mut pause).await {
+            Ok(()) => continue,
+            Err(error) => error,
+        };
+        tracing::warn!("{failed}; trying again in {pause:?}");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Registers and leases until a call fails: a host that restarted knows its workers no more.
+async fn attend(
+    host: &Host,
+    worker: &str,
+    inference: SocketAddr,
+    stop: &watch::Receiver<bool>,
+    pause: &mut Duration,
+) -> Result<(), HostError> {
+    let devices = devices::list();
+    let kinds = [train::KIND];
+    let inference_addr = inference.to_string();
+    host.register(&Registration {
+        worker,
+        devices: &devices,
+        kinds: &kinds,
+        inference_addr,
+    })
+    .await?;
+    tracing::info!(worker, %inference, "registered");
+    loop {
+        let leased = host.lease(worker, &kinds, LEASE_WAIT).await?;
+        *pause = Duration::from_millis(100);
+        if let Some(leased) = leased {
+            run(host, leased, stop).await;
+        }
+    }
+}
+
+/// Runs one job to its end, whatever it is.
+async fn run(host: &Host, leased: Leased, stop: &watch::Receiver<bool>) {
+    let (id, kind, attempt) = (leased.job.id.clone(), leased.job.kind.clone(), leased.job.attempt);
+    tracing::info!(job = id, kind, attempt, "job started");
+    let session = Arc::new(HostSession::new(host.clone(), &leased));
+    let keeper = tokio::spawn(keep(session.clone(), stop.clone()));
+    let (working, config) = (session.clone(), leased.job.config);
+    let ended = tokio::task::spawn_blocking(move || execute(&kind, &config, &working)).await;
+    let ended = ended.unwrap_or_else(|panic| Err(JobError::Transient(format!("the job panicked: {panic}"))));
+    match &ended {
+        Ok(_) => tracing::info!(job = id, "job completed"),
+        Err(error) => tracing::warn!(job = id, "job ended: {error}"),
+    }
+    session.conclude(ended).await;
+    keeper.abort();
+}
+
+fn execute(kind: &str, config: &Value, session: &HostSession) -> Result<Value, JobError> {
+    lower_priority();
+    match kind {
+        train::KIND => train::run(config, session),
+        other => Err(JobError::Invalid(format!(
+            "unknown kind of job `{other}`, allowed is `{}`",
+            train::KIND
+        ))),
+    }
+}
+
+/// Training gives way to inference: its thread is made the nicest. Where the system refuses, nothing is lost.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: `setpriority` with PRIO_PROCESS and 0 touches only the scheduling of the calling thread.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+    }
+}

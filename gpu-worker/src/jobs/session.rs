@@ -1,0 +1,58 @@
+//! What a running job may use, and how it may end: the seam between a kind of job and the protocol it came by.
+
+use std::fs::File;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+/// Why a job did not complete; one variant per answer to the host.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The job cannot succeed as it is: failed for good.
+    #[error("{0}")]
+    Invalid(String),
+    /// Something around the job failed: worth another attempt.
+    #[error("{0}")]
+    Transient(String),
+    /// The lease is lost, the job was cancelled or the worker ends: stop at once, report nothing.
+    #[error("abandoned")]
+    Abandoned,
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Progress {
+    /// Units done.
+    pub done: u64,
+    /// Units in all, as far as known.
+    pub total: u64,
+    /// What is counted.
+    pub unit: &'static str,
+    /// One line for people.
+    pub message: String,
+    /// Measured so far.
+    pub metrics: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The world of one running job. Calls block; a job runs on a thread of its own.
+///
+/// # Contract
+///
+/// `save_checkpoint` replaces the last checkpoint whole or not at all, and `load_checkpoint` of a later attempt
+/// at the same job returns the last one saved. After `abandoned` turned true, it stays true.
+pub trait Session {
+    /// The whole of an object.
+    fn read(&self, bucket: &str, key: &str) -> Result<Bytes, JobError>;
+    /// An object in a temporary file of its own, for what may be larger than memory.
+    fn download(&self, bucket: &str, key: &str) -> Result<File, JobError>;
+    /// Writes an object.
+    fn write(&self, bucket: &str, key: &str, content: Bytes) -> Result<(), JobError>;
+    /// What an earlier attempt left.
+    fn load_checkpoint(&self) -> Result<Option<Bytes>, JobError>;
+    /// Keeps `content` for a later attempt.
+    fn save_checkpoint(&self, content: Bytes) -> Result<(), JobError>;
+    /// Shows how far the job is; cheap, called often.
+    fn report(&self, progress: Progress);
+    /// Whether the job should stop with [`JobError::Abandoned`].
+    fn abandoned(&self) -> bool;
+}

@@ -1,0 +1,204 @@
+//! The exported graph computes what the trained model does. Needs ONNX Runtime's library; says so where it is absent.
+
+use std::sync::Arc;
+
+use burn::backend::{Autodiff, NdArray};
+use bytes::Bytes;
+
+use crate::inference::model::{Limits, Model};
+use crate::inference::proto::ModelInferRequest;
+use crate::inference::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use crate::inference::runtime;
+use crate::train::rng::Rng;
+use crate::train::tests::{MemorySession, config, manifest, set};
+use crate::train::trainer::Encoded;
+use crate::train::{dataset, ranker};
+
+/// A model of a few steps, as a file, with the trainer's own scores of `pairs` random rows.
+struct Case {
+    file: Vec<u8>,
+    split: dataset::Split,
+    raw: [Vec<f32>; 2],
+    expected: Vec<f32>,
+}
+
+fn case(pairs: usize) -> Case {
+    let config = config();
+    let set = set(&config);
+    let mut trainer = set.trainer::<Autodiff<NdArray<f32>>>(&config, Default::default());
+    trainer
+        .run(&set.train, &set.validation, &MemorySession::default())
+        .unwrap();
+    let mut rng = Rng::derive(&[99]);
+    // Ids from -10 to 49: some known, some not.
+    let mut ids = || -> Vec<i64> { (0..pairs).map(|_| rng.below(60) as i64 - 10).collect() };
+    let (user_id, item_id) = (ids(), ids());
+    let raw = [2, 1].map(|width| {
+        (0..pairs * width)
+            .map(|_| rng.normal() * 4.0 + 0.5)
+            .collect::<Vec<f32>>()
+    });
+    let (mut user, mut item) = (raw[0].clone(), raw[1].clone());
+    dataset::normalise(&mut user, &manifest().normalisation.user);
+    dataset::normalise(&mut item, &manifest().normalisation.item);
+    let split = dataset::Split {
+        user_id,
+        item_id,
+        label: vec![0.0; pairs],
+        user,
+        item,
+    };
+    let logits = trainer.logits(&Encoded::new(split.clone(), &set.users, &set.items));
+    let expected = logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
+    Case {
+        file: ranker(&config, &set, &trainer).to_onnx(),
+        split,
+        raw,
+        expected,
+    }
+}
+
+fn bytes<T: Copy, const N: usize>(values: &[T], of: impl Fn(T) -> [u8; N]) -> Bytes {
+    values.iter().flat_map(|&value| of(value)).collect()
+}
+
+/// A request of `users` user rows and all items.
+fn request(case: &Case, users: usize) -> ModelInferRequest {
+    let items = case.split.item_id.len();
+    let tensor = |name: &str, datatype: &str, shape: &[usize]| InferInputTensor {
+        name: name.to_owned(),
+        datatype: datatype.to_owned(),
+        shape: shape.iter().map(|&size| size as i64).collect(),
+        ..Default::default()
+    };
+    ModelInferRequest {
+        inputs: vec![
+            tensor("user_id", "INT64", &[users]),
+            tensor("user_features", "FP32", &[users, 2]),
+            tensor("item_id", "INT64", &[items]),
+            tensor("item_features", "FP32", &[items, 1]),
+        ],
+        raw_input_contents: vec![
+            bytes(&case.split.user_id[..users], i64::to_le_bytes),
+            bytes(&case.raw[0][..users * 2], f32::to_le_bytes),
+            bytes(&case.split.item_id, i64::to_le_bytes),
+            bytes(&case.raw[1], f32::to_le_bytes),
+        ],
+        ..Default::default()
+    }
+}
+
+/// None, with a word about it, where the library is absent.
+fn load(case: &Case) -> Option<Arc<Model>> {
+    if let Err(reason) = runtime::environment() {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    Some(Arc::new(
+        Model::load("ranker", "1", &case.file, Limits::default()).unwrap(),
+    ))
+}
+
+async fn scores(model: &Arc<Model>, request: ModelInferRequest) -> Vec<f32> {
+    let response = model.infer(request).await.unwrap();
+    assert_eq!(response.outputs[0].name, "score");
+    response.raw_output_contents[0]
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|chunk| f32::from_le_bytes(*chunk))
+        .collect()
+}
+
+fn assert_close(found: &[f32], wanted: &[f32]) {
+    assert_eq!(found.len(), wanted.len());
+    let worst = found
+        .iter()
+        .zip(wanted)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(worst < 1e-4, "{worst}");
+}
+
+#[tokio::test]
+async fn pairs_score_as_in_training() {
+    let case = case(97);
+    let Some(model) = load(&case) else { return };
+    assert_close(&scores(&model, request(&case, 97)).await, &case.expected);
+    assert_eq!(model.properties["user_features"], r#"["rate","count"]"#);
+}
+
+#[tokio::test]
+async fn one_user_is_scored_against_every_item() {
+    let mut case = case(60);
+    let Some(model) = load(&case) else { return };
+    let broadcast = scores(&model, request(&case, 1)).await;
+    let (id, features) = (case.split.user_id[0], [case.raw[0][0], case.raw[0][1]]);
+    case.split.user_id.fill(id);
+    case.raw[0] = features.repeat(60);
+    assert_close(&broadcast, &scores(&model, request(&case, 60)).await);
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_fit_is_refused_with_found_and_allowed() {
+    let case = case(5);
+    let Some(model) = load(&case) else { return };
+    let refused = async |change: &dyn Fn(&mut ModelInferRequest)| {
+        let mut request = request(&case, 1);
+        change(&mut request);
+        let status = model.infer(request).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+        status.message().to_owned()
+    };
+    let said = refused(&|r| r.inputs[0].name = "user".to_owned()).await;
+    assert!(
+        said.contains("found inputs `user`, `user_features`") && said.contains("allowed are `user_id`"),
+        "{said}"
+    );
+    let said = refused(&|r| r.inputs[2].datatype = "FP32".to_owned()).await;
+    assert!(
+        said.contains("input `item_id` has datatype `FP32`, allowed is `INT64`"),
+        "{said}"
+    );
+    let said = refused(&|r| r.inputs[3].shape = vec![5, 2]).await;
+    assert!(
+        said.contains("input `item_features` has shape [5, 2], allowed is [N, 1]"),
+        "{said}"
+    );
+    let said = refused(&|r| r.inputs[0].shape = vec![-1]).await;
+    assert!(said.contains("has shape [-1]"), "{said}");
+    let said = refused(&|r| r.inputs[2].shape = vec![i64::MAX]).await;
+    assert!(said.contains("input `item_id`"), "{said}");
+    let said = refused(&|r| r.raw_input_contents[2] = Bytes::from_static(&[0; 12])).await;
+    assert!(said.contains("has 12 bytes, allowed are 40"), "{said}");
+    let said = refused(&|r| {
+        r.inputs[2].shape = vec![4];
+        r.raw_input_contents[2] = Bytes::from_static(&[0; 32]);
+    });
+    let said = said.await;
+    assert!(
+        said.contains("dimension `N` is 4 in one input and 5 in another"),
+        "{said}"
+    );
+    let said = refused(&|r| {
+        r.outputs.push(InferRequestedOutputTensor {
+            name: "logit".into(),
+            ..Default::default()
+        })
+    })
+    .await;
+    assert!(
+        said.contains("unknown output `logit`, allowed are `score`"),
+        "{said}"
+    );
+    let said = refused(&|r| drop(r.raw_input_contents.pop())).await;
+    assert!(said.contains("found 3 raw_input_contents for 4 inputs"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused() {
+    if runtime::environment().is_ok() {
+        let reason = Model::load("ranker", "1", b"not onnx", Limits::default()).unwrap_err();
+        assert!(reason.contains("is not a usable ONNX file"), "{reason}");
+    }
+}

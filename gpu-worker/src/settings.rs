@@ -1,0 +1,29 @@
+//! What the worker is told at its start, by its host or by a person.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+
+/// Tidegate's worker: leases training jobs from a host and serves inference to it.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "tidegate-worker", version)]
+pub struct Settings {
+    /// Where the host listens, for example http://127.0.0.1:8080
+    #[arg(long, env = "TIDEGATE_HOST")]
+    pub host: String,
+    /// Proves to the host that this is its worker
+    #[arg(long, env = "TIDEGATE_WORKER_TOKEN", hide_env_values = true)]
+    pub token: String,
+    /// The worker's name; made from the process id when left out
+    #[arg(long, env = "TIDEGATE_WORKER_NAME")]
+    pub name: Option<String>,
+    /// Where to serve inference; port 0 takes a free one
+    #[arg(long, env = "TIDEGATE_INFERENCE_LISTEN", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// ONNX Runtime's threads inside one request
+    #[arg(long, env = "TIDEGATE_ORT_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub ort_threads: u16,
+    /// Go on when standard input ends; a worker that is somebody's child ends with its parent instead
+    #[arg(long)]
+    pub standalone: bool,
+}

@@ -1,0 +1,326 @@
+//! What a `train.two-tower` job can be told, its defaults and bounds. Every mistake is reported in one go.
+
+use serde_json::{Map, Value};
+
+/// A job's configuration, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainConfig {
+    /// Name of the model, kept in the exported file (`model`, required).
+    pub model: String,
+    /// Where the training set lies (`dataset`, required).
+    pub dataset: Location,
+    /// Where the model goes (`output`, required).
+    pub output: Location,
+    /// Width of the user and item embeddings (`embedding_dim`, 128).
+    pub embedding_dim: usize,
+    /// Widths of each tower's layers (`towers`, [256, 128]).
+    pub towers: Vec<usize>,
+    /// Adam's learning rate (`learning_rate`, 1e-3).
+    pub learning_rate: f64,
+    /// Rows in a step (`batch_size`, 1024).
+    pub batch_size: usize,
+    /// Most epochs (`max_epochs`, 20).
+    pub max_epochs: usize,
+    /// Epochs without a better validation AUC before training stops (`patience`, 2).
+    pub patience: usize,
+    /// What all randomness comes from (`seed`, 42).
+    pub seed: u64,
+    /// Chance that a row's id is replaced by the unknown one, each side on its own (`id_dropout`, 0.5).
+    pub id_dropout: f32,
+    /// Chance that a tower's hidden unit is left out of a step (`dropout`, 0.1).
+    pub dropout: f32,
+    /// Decoupled decay of the towers' weights, per step and unit of learning rate (`weight_decay`, 0.01).
+    pub weight_decay: f32,
+    /// The same for the embedding rows a step touches (`embedding_decay`, 0.1).
+    pub embedding_decay: f32,
+    /// Standard deviation of fresh embeddings (`embedding_init`, 0.01).
+    pub embedding_init: f32,
+    /// Fewest training rows for an id to get an embedding of its own (`min_count`, 1).
+    pub min_count: usize,
+    /// Where to train (`device`, "auto").
+    pub device: DeviceChoice,
+}
+
+/// A prefix in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The bucket.
+    pub bucket: String,
+    /// The prefix, ending in `/`.
+    pub prefix: String,
+}
+
+impl Location {
+    /// The key of `name` under the prefix.
+    pub fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+/// The device a job asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The CPU.
+    Cpu,
+    /// An NVIDIA device; an error where the worker was built without `cuda`.
+    Cuda,
+    /// `cuda` where the worker has it, else the CPU.
+    Auto,
+}
+
+/// Every mistake in a configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the job's config has {} mistake(s): {}", .0.len(), .0.join("; "))]
+pub struct ConfigMistakes(pub Vec<String>);
+
+impl TrainConfig {
+    /// Reads and checks a job's configuration.
+    pub fn parse(value: &Value) -> Result<Self, ConfigMistakes> {
+        let mut fields = Fields::open(value);
+        let config = Self {
+            model: fields.text("model", None),
+            dataset: fields.location("dataset"),
+            output: fields.location("output"),
+            embedding_dim: fields.whole("embedding_dim", 128, 1, 4096),
+            towers: fields.widths("towers", &[256, 128]),
+            learning_rate: fields.number("learning_rate", 1e-3, 1e-8, 1.0),
+            batch_size: fields.whole("batch_size", 1024, 1, 1 << 20),
+            max_epochs: fields.whole("max_epochs", 20, 1, 10_000),
+            patience: fields.whole("patience", 2, 1, 10_000),
+            seed: fields.whole("seed", 42, 0, usize::MAX) as u64,
+            id_dropout: fields.number("id_dropout", 0.5, 0.0, 1.0) as f32,
+            dropout: fields.number("dropout", 0.1, 0.0, 0.9) as f32,
+            weight_decay: fields.number("weight_decay", 0.01, 0.0, 100.0) as f32,
+            embedding_decay: fields.number("embedding_decay", 0.1, 0.0, 100.0) as f32,
+            embedding_init: fields.number("embedding_init", 0.01, 0.0, 1.0) as f32,
+            min_count: fields.whole("min_count", 1, 1, 1_000_000),
+            device: fields.device(),
+        };
+        fields.finish().map(|()| config)
+    }
+
+    /// The hyper-parameters as the registry keeps them.
+    pub fn parameters(&self) -> Value {
+        serde_json::json!({
+            "embedding_dim": self.embedding_dim,
+            "towers": self.towers,
+            "learning_rate": self.learning_rate,
+            "batch_size": self.batch_size,
+            "max_epochs": self.max_epochs,
+            "patience": self.patience,
+            "seed": self.seed,
+            "id_dropout": short(self.id_dropout),
+            "dropout": short(self.dropout),
+            "weight_decay": short(self.weight_decay),
+            "embedding_decay": short(self.embedding_decay),
+            "embedding_init": short(self.embedding_init),
+            "min_count": self.min_count,
+        })
+    }
+}
+
+/// The shortest decimal that is this `f32`, so that 0.3 does not become 0.30000001192092896.
+fn short(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+/// The fields of a JSON object, taken one by one; what is left over is unknown.
+struct Fields {
+    map: Map<String, Value>,
+    known: Vec<&'static str>,
+    mistakes: Vec<String>,
+}
+
+impl Fields {
+    fn open(value: &Value) -> Self {
+        let (map, mistakes) = match value {
+            Value::Object(map) => (map.clone(), Vec::new()),
+            other => (Map::new(), vec![format!("found {other}, an object was expected")]),
+        };
+        Self {
+            map,
+            known: Vec::new(),
+            mistakes,
+        }
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.map.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn mistake(&mut self, name: &str, found: &Value, allowed: &str) {
+        self.mistakes
+            .push(format!("`{name}`: found {found}, allowed is {allowed}"));
+    }
+
+    fn text(&mut self, name: &'static str, default: Option<&str>) -> String {
+        match (self.take(name), default) {
+            (Some(Value::String(text)), _) if !text.is_empty() => text,
+            (Some(other), _) => {
+                self.mistake(name, &other, "a non-empty string");
+                String::new()
+            }
+            (None, Some(default)) => default.to_owned(),
+            (None, None) => {
+                self.mistakes.push(format!("`{name}` is missing"));
+                String::new()
+            }
+        }
+    }
+
+    fn whole(&mut self, name: &'static str, default: usize, least: usize, most: usize) -> usize {
+        let Some(value) = self.take(name) else {
+            return default;
+        };
+        match value
+            .as_u64()
+            .and_then(|v| usize::try_from(v).ok())
+            .filter(|v| (least..=most).contains(v))
+        {
+            Some(number) => number,
+            None => {
+                self.mistake(name, &value, &format!("a whole number from {least} to {most}"));
+                default
+            }
+        }
+    }
+
+    fn number(&mut self, name: &'static str, default: f64, least: f64, most: f64) -> f64 {
+        let Some(value) = self.take(name) else {
+            return default;
+        };
+        match value.as_f64().filter(|v| (least..=most).contains(v)) {
+            Some(number) => number,
+            None => {
+                self.mistake(name, &value, &format!("a number from {least} to {most}"));
+                default
+            }
+        }
+    }
+
+    fn widths(&mut self, name: &'static str, default: &[usize]) -> Vec<usize> {
+        let Some(value) = self.take(name) else {
+            return default.to_vec();
+        };
+        let widths: Option<Vec<usize>> = value.as_array().and_then(|list| {
+            list.iter()
+                .map(|v| v.as_u64().filter(|w| (1..=8192).contains(w)).map(|w| w as usize))
+                .collect()
+        });
+        match widths.filter(|list| (1..=8).contains(&list.len())) {
+            Some(widths) => widths,
+            None => {
+                self.mistake(name, &value, "a list of 1 to 8 widths from 1 to 8192");
+                default.to_vec()
+            }
+        }
+    }
+
+    fn location(&mut self, name: &'static str) -> Location {
+        let Some(value) = self.take(name) else {
+            self.mistakes.push(format!("`{name}` is missing"));
+            return Location {
+                bucket: String::new(),
+                prefix: String::new(),
+            };
+        };
+        if !value.is_object() {
+            self.mistake(name, &value, "an object with `bucket` and `prefix`");
+        }
+        let mut inner = Fields {
+            map: value.as_object().cloned().unwrap_or_default(),
+            known: Vec::new(),
+            mistakes: Vec::new(),
+        };
+        let bucket = inner.text("bucket", None);
+        let mut prefix = inner.text("prefix", None);
+        if !prefix.ends_with('/') {
+            prefix.push('/');
+        }
+        if let (true, Err(ConfigMistakes(mistakes))) = (value.is_object(), inner.finish()) {
+            self.mistakes
+                .extend(mistakes.into_iter().map(|m| format!("in `{name}`: {m}")));
+        }
+        Location { bucket, prefix }
+    }
+
+    fn device(&mut self) -> DeviceChoice {
+        match self.text("device", Some("auto")).as_str() {
+            "cpu" => DeviceChoice::Cpu,
+            "cuda" => DeviceChoice::Cuda,
+            "auto" | "" => DeviceChoice::Auto,
+            other => {
+                self.mistake("device", &Value::from(other), "`cpu`, `cuda` or `auto`");
+                DeviceChoice::Auto
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<(), ConfigMistakes> {
+        let allowed = self.known.join("`, `");
+        for key in self.map.keys() {
+            self.mistakes
+                .push(format!("unknown key `{key}`, allowed are `{allowed}`"));
+        }
+        if self.mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigMistakes(self.mistakes))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn least() -> Value {
+        json!({
+            "model": "ranker",
+            "dataset": {"bucket": "data", "prefix": "features/d1/"},
+            "output": {"bucket": "models", "prefix": "ranker/m1/"},
+        })
+    }
+
+    #[test]
+    fn what_is_left_out_has_the_documented_default() {
+        let config = TrainConfig::parse(&least()).unwrap();
+        assert_eq!(config.embedding_dim, 128);
+        assert_eq!(config.towers, [256, 128]);
+        assert_eq!(
+            (config.learning_rate, config.batch_size, config.seed),
+            (1e-3, 1024, 42)
+        );
+        assert_eq!(config.dataset.key("train.parquet"), "features/d1/train.parquet");
+        assert_eq!(config.parameters()["dropout"], json!(0.1));
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let mut value = least();
+        value["towers"] = json!([0]);
+        value["batch_size"] = json!("many");
+        value["learnrate"] = json!(1);
+        value["device"] = json!("tpu");
+        value["dataset"] = json!({"bucket": "data", "folder": "x"});
+        let message = TrainConfig::parse(&value).unwrap_err().to_string();
+        for part in [
+            "`towers`: found [0]",
+            "`batch_size`: found \"many\", allowed is a whole number from 1 to 1048576",
+            "unknown key `learnrate`",
+            "`device`: found \"tpu\", allowed is `cpu`, `cuda` or `auto`",
+            "in `dataset`: `prefix` is missing",
+            "in `dataset`: unknown key `folder`",
+        ] {
+            assert!(message.contains(part), "`{part}` is not in: {message}");
+        }
+    }
+
+    #[test]
+    fn a_config_that_is_no_object_is_refused() {
+        let message = TrainConfig::parse(&json!([1])).unwrap_err().to_string();
+        assert!(message.contains("found [1], an object was expected"), "{message}");
+    }
+}

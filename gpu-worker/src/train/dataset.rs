@@ -1,0 +1,363 @@
+//! Reads a training set: `dataset.json` and plain Parquet columns, a row group at a time, checked while read.
+
+use std::fs::File;
+
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::DataType;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::schema::types::SchemaDescriptor;
+use serde::Deserialize;
+
+/// Rows decoded at a time.
+const CHUNK: usize = 8192;
+
+/// Normalised features are kept within this many deviations of the mean, in training and in the exported model:
+/// counts drift upwards in time, and a tower should not be driven far outside what it was fitted on.
+pub const FEATURE_CLIP: f32 = 6.0;
+
+/// What is wrong with a training set.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// `dataset.json` does not say what it must.
+    #[error("`dataset.json` {0}")]
+    Manifest(String),
+    /// A split's file is not a readable Parquet file.
+    #[error("`{split}.parquet` cannot be read: {reason}")]
+    Unreadable {
+        /// The split.
+        split: String,
+        /// What the reader said.
+        reason: String,
+    },
+    /// A split's rows do not fit the contract.
+    #[error("`{split}.parquet` {reason}")]
+    Content {
+        /// The split.
+        split: String,
+        /// What was found and what was allowed.
+        reason: String,
+    },
+}
+
+/// Mean and deviation of each feature of one side, fitted on the training split.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Scaling {
+    /// Means.
+    pub mean: Vec<f32>,
+    /// Standard deviations.
+    pub std: Vec<f32>,
+}
+
+impl Scaling {
+    /// One over each deviation; 1 for a feature that never varies.
+    pub fn inverse(&self) -> Vec<f32> {
+        self.std
+            .iter()
+            .map(|&std| if std > 1e-12 { 1.0 / std } else { 1.0 })
+            .collect()
+    }
+}
+
+/// Scaling of both sides.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Normalisation {
+    /// The user side.
+    pub user: Scaling,
+    /// The item side.
+    pub item: Scaling,
+}
+
+/// What `dataset.json` says; keys the worker has no use for are passed over.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Manifest {
+    /// The data set's id.
+    pub dataset: String,
+    /// Names of the `user.` columns, in order.
+    pub user_features: Vec<String>,
+    /// Names of the `item.` columns, in order.
+    pub item_features: Vec<String>,
+    /// Scaling of the columns, in the same order.
+    pub normalisation: Normalisation,
+    /// Digest of the training set.
+    pub digest: String,
+}
+
+impl Manifest {
+    /// Reads and checks `dataset.json`.
+    pub fn parse(content: &[u8]) -> Result<Self, DatasetError> {
+        let manifest: Self = serde_json::from_slice(content)
+            .map_err(|e| DatasetError::Manifest(format!("is malformed: {e}")))?;
+        let sides = [
+            ("user", &manifest.user_features, &manifest.normalisation.user),
+            ("item", &manifest.item_features, &manifest.normalisation.item),
+        ];
+        for (side, names, scaling) in sides {
+            if scaling.mean.len() != names.len() || scaling.std.len() != names.len() {
+                return Err(DatasetError::Manifest(format!(
+                    "has {} {side} features but {} means and {} deviations",
+                    names.len(),
+                    scaling.mean.len(),
+                    scaling.std.len()
+                )));
+            }
+            if !scaling.mean.iter().chain(&scaling.std).all(|v| v.is_finite()) {
+                return Err(DatasetError::Manifest(format!(
+                    "has a {side} mean or deviation that is not finite"
+                )));
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+/// The rows of one split, in memory: about `16 + 4 * (1 + features)` bytes a row.
+#[derive(Debug, Default, Clone)]
+pub struct Split {
+    /// User ids.
+    pub user_id: Vec<i64>,
+    /// Item ids.
+    pub item_id: Vec<i64>,
+    /// 0 or 1.
+    pub label: Vec<f32>,
+    /// Normalised user features, row by row.
+    pub user: Vec<f32>,
+    /// Normalised item features, row by row.
+    pub item: Vec<f32>,
+}
+
+impl Split {
+    /// Rows in the split.
+    pub fn len(&self) -> usize {
+        self.label.len()
+    }
+
+    /// Whether the split has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.label.is_empty()
+    }
+
+    /// Reads, checks and normalises the split called `name`.
+    pub fn read(name: &str, file: File, manifest: &Manifest) -> Result<Self, DatasetError> {
+        let unreadable = |reason: String| DatasetError::Unreadable {
+            split: name.to_owned(),
+            reason,
+        };
+        let reader = SerializedFileReader::new(file).map_err(|e| unreadable(e.to_string()))?;
+        let columns =
+            Columns::find(reader.metadata().file_metadata().schema_descr(), manifest).map_err(|reason| {
+                DatasetError::Content {
+                    split: name.to_owned(),
+                    reason,
+                }
+            })?;
+        let mut split = Self::default();
+        for group in 0..reader.num_row_groups() {
+            let group = reader
+                .get_row_group(group)
+                .map_err(|e| unreadable(e.to_string()))?;
+            let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+            let mut column = |index: usize| -> Result<Vec<f64>, DatasetError> {
+                let path = group.metadata().column(index).column_path().string();
+                let column = group
+                    .get_column_reader(index)
+                    .map_err(|e| unreadable(e.to_string()))?;
+                read_floats(column, rows).map_err(|e| unreadable(format!("column `{path}`: {e}")))
+            };
+            columns.append(&mut split, rows, &mut column)?;
+            for (ids, index) in [
+                (&mut split.user_id, columns.user_id),
+                (&mut split.item_id, columns.item_id),
+            ] {
+                let column = group
+                    .get_column_reader(index)
+                    .map_err(|e| unreadable(e.to_string()))?;
+                read_ids(column, rows, ids).map_err(unreadable)?;
+            }
+        }
+        split.check(name, manifest)?;
+        split.normalise(manifest);
+        Ok(split)
+    }
+
+    /// Refuses what training must not see, naming the first offender.
+    fn check(&self, name: &str, manifest: &Manifest) -> Result<(), DatasetError> {
+        let refuse = |reason: String| {
+            Err(DatasetError::Content {
+                split: name.to_owned(),
+                reason,
+            })
+        };
+        if self.is_empty() {
+            return refuse("has no rows, at least one of each class is needed".to_owned());
+        }
+        if let Some(row) = self.label.iter().position(|&label| label != 0.0 && label != 1.0) {
+            return refuse(format!(
+                "has `label` {} in row {row}, allowed are 0 and 1",
+                self.label[row]
+            ));
+        }
+        for (side, values, names) in [
+            ("user", &self.user, &manifest.user_features),
+            ("item", &self.item, &manifest.item_features),
+        ] {
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                let (row, column) = (at / names.len(), at % names.len());
+                return refuse(format!(
+                    "has {} in column `{side}.{}`, row {row}; only finite numbers are allowed",
+                    values[at], names[column]
+                ));
+            }
+        }
+        let positives = self.label.iter().filter(|&&label| label == 1.0).count();
+        if positives == 0 || positives == self.len() {
+            let only = u8::from(positives > 0);
+            return refuse(format!(
+                "has only label {only} in {} rows, both classes are needed",
+                self.len()
+            ));
+        }
+        Ok(())
+    }
+
+    fn normalise(&mut self, manifest: &Manifest) {
+        normalise(&mut self.user, &manifest.normalisation.user);
+        normalise(&mut self.item, &manifest.normalisation.item);
+    }
+}
+
+/// Scales rows of features in place; the exported graph does the very same.
+pub fn normalise(values: &mut [f32], scaling: &Scaling) {
+    let inverse = scaling.inverse();
+    for row in values.chunks_exact_mut(inverse.len().max(1)) {
+        for ((value, mean), inverse) in row.iter_mut().zip(&scaling.mean).zip(&inverse) {
+            *value = ((*value - mean) * inverse).clamp(-FEATURE_CLIP, FEATURE_CLIP);
+        }
+    }
+}
+
+/// Where the needed columns are in a file.
+struct Columns {
+    user_id: usize,
+    item_id: usize,
+    label: usize,
+    user: Vec<usize>,
+    item: Vec<usize>,
+}
+
+impl Columns {
+    fn find(schema: &SchemaDescriptor, manifest: &Manifest) -> Result<Self, String> {
+        let present: Vec<String> = schema
+            .columns()
+            .iter()
+            .map(|column| column.path().parts().join("."))
+            .collect();
+        let mut missing = Vec::new();
+        let mut find = |name: String| match present.iter().position(|found| *found == name) {
+            Some(index) => index,
+            None => {
+                missing.push(name);
+                0
+            }
+        };
+        let columns = Self {
+            user_id: find("user_id".to_owned()),
+            item_id: find("item_id".to_owned()),
+            label: find("label".to_owned()),
+            user: manifest
+                .user_features
+                .iter()
+                .map(|name| find(format!("user.{name}")))
+                .collect(),
+            item: manifest
+                .item_features
+                .iter()
+                .map(|name| find(format!("item.{name}")))
+                .collect(),
+        };
+        if missing.is_empty() {
+            return Ok(columns);
+        }
+        Err(format!(
+            "lacks column(s) `{}`; found `{}`",
+            missing.join("`, `"),
+            present.join("`, `")
+        ))
+    }
+
+    /// Appends a row group's label and features, laid out row by row.
+    fn append(
+        &self,
+        split: &mut Split,
+        rows: usize,
+        column: &mut dyn FnMut(usize) -> Result<Vec<f64>, DatasetError>,
+    ) -> Result<(), DatasetError> {
+        split
+            .label
+            .extend(column(self.label)?.into_iter().map(|label| label as f32));
+        for (indices, values) in [(&self.user, &mut split.user), (&self.item, &mut split.item)] {
+            let start = values.len();
+            values.resize(start + rows * indices.len(), 0.0);
+            for (offset, &index) in indices.iter().enumerate() {
+                let targets = values[start..].iter_mut().skip(offset).step_by(indices.len());
+                targets
+                    .zip(column(index)?)
+                    .for_each(|(target, value)| *target = value as f32);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_ids(column: ColumnReader, rows: usize, ids: &mut Vec<i64>) -> Result<(), String> {
+    match column {
+        ColumnReader::Int64ColumnReader(reader) => ids.extend(read_all(reader, rows)?),
+        ColumnReader::Int32ColumnReader(reader) => {
+            ids.extend(read_all(reader, rows)?.into_iter().map(i64::from))
+        }
+        _ => return Err("an id column is not of type int64 or int32".to_owned()),
+    }
+    Ok(())
+}
+
+fn read_floats(column: ColumnReader, rows: usize) -> Result<Vec<f64>, String> {
+    Ok(match column {
+        ColumnReader::FloatColumnReader(reader) => convert(read_all(reader, rows)?, f64::from),
+        ColumnReader::DoubleColumnReader(reader) => read_all(reader, rows)?,
+        ColumnReader::Int32ColumnReader(reader) => convert(read_all(reader, rows)?, f64::from),
+        ColumnReader::Int64ColumnReader(reader) => convert(read_all(reader, rows)?, |v| v as f64),
+        ColumnReader::BoolColumnReader(reader) => {
+            convert(read_all(reader, rows)?, |v| f64::from(u8::from(v)))
+        }
+        _ => return Err("is not numeric; allowed are float, double, int32, int64 and boolean".to_owned()),
+    })
+}
+
+fn convert<T>(values: Vec<T>, to: impl Fn(T) -> f64) -> Vec<f64> {
+    values.into_iter().map(to).collect()
+}
+
+/// All values of a flat column, which must not have nulls.
+fn read_all<T: DataType>(mut reader: ColumnReaderImpl<T>, rows: usize) -> Result<Vec<T::T>, String> {
+    let mut values = Vec::with_capacity(rows);
+    let mut levels = Vec::new();
+    let mut records = 0;
+    while records < rows {
+        levels.clear();
+        let (read, found, _) = reader
+            .read_records(CHUNK.min(rows - records), Some(&mut levels), None, &mut values)
+            .map_err(|e| e.to_string())?;
+        if read == 0 {
+            return Err(format!("ends after {records} of {rows} rows"));
+        }
+        if found != read {
+            let row = levels.iter().position(|&level| level == 0).unwrap_or(0) + records;
+            return Err(format!("has a null in row {row} of its row group"));
+        }
+        records += read;
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+#[path = "dataset_tests.rs"]
+mod tests;

@@ -1,0 +1,301 @@
+//! A host that speaks the job protocol from memory, and the worker's process.
+
+use std::collections::{BTreeMap, HashMap};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "secret";
+const DEADLINE: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Job {
+    kind: String,
+    config: Value,
+    lease: Option<String>,
+    attempts: u32,
+    checkpoints: usize,
+    progress: bool,
+    cancelled: bool,
+    withdrawn: bool,
+    ended: Option<Result<Value, String>>,
+}
+
+#[derive(Default)]
+struct World {
+    jobs: BTreeMap<String, Job>,
+    objects: HashMap<String, Bytes>,
+    inference: Option<String>,
+    leases: u32,
+}
+
+impl World {
+    /// The job of `id` when `token` is its lease.
+    fn leased(&mut self, id: &str, token: &str) -> Option<&mut Job> {
+        self.jobs
+            .get_mut(id)
+            .filter(|job| job.lease.as_deref() == Some(token))
+    }
+}
+
+type Shared = Arc<Mutex<World>>;
+
+/// The host.
+pub struct FakeHost {
+    world: Shared,
+    address: String,
+}
+
+impl FakeHost {
+    pub async fn start() -> Self {
+        let world = Shared::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let routes = Router::new()
+            .route("/register", post(register))
+            .route("/lease", post(lease))
+            .route("/jobs/{id}/{call}", post(job))
+            .route("/objects/{*path}", get(read).put(write))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(world.clone());
+        let routes = Router::new().nest("/worker/v1", routes);
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        Self { world, address }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    pub fn put_object(&self, name: &str, content: Vec<u8>) {
+        self.world().objects.insert(name.to_owned(), content.into());
+    }
+
+    pub fn object(&self, name: &str) -> Option<Bytes> {
+        self.world().objects.get(name).cloned()
+    }
+
+    pub fn submit(&self, id: &str, kind: &str, config: Value) {
+        let job = Job {
+            kind: kind.to_owned(),
+            config,
+            ..Job::default()
+        };
+        self.world().jobs.insert(id.to_owned(), job);
+    }
+
+    pub fn finished(&self, id: &str) -> Option<Result<Value, String>> {
+        self.world().jobs[id].ended.clone()
+    }
+
+    pub fn seen_progress(&self, id: &str) -> bool {
+        self.world().jobs[id].progress
+    }
+
+    /// Takes the job from its worker and gives it to nobody.
+    pub fn withdraw(&self, id: &str) {
+        let mut world = self.world();
+        let job = world.jobs.get_mut(id).unwrap();
+        (job.lease, job.withdrawn) = (None, true);
+    }
+
+    pub fn cancel(&self, id: &str) {
+        self.world().jobs.get_mut(id).unwrap().cancelled = true;
+    }
+
+    pub fn expire_leases(&self) {
+        let mut world = self.world();
+        world.inference = None;
+        world.jobs.values_mut().for_each(|job| job.lease = None);
+    }
+
+    async fn until<T>(&self, what: &str, look: impl Fn(&World) -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = look(&self.world()) {
+                return found;
+            }
+            assert!(begun.elapsed() < DEADLINE, "waited too long for {what}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until the job has written so many checkpoints.
+    pub async fn checkpoints(&self, id: &str, count: usize) {
+        let enough = |world: &World| (world.jobs[id].checkpoints >= count).then_some(());
+        self.until(&format!("checkpoint {count} of `{id}`"), enough).await;
+    }
+
+    pub async fn outputs(&self, id: &str) -> Value {
+        self.until(&format!("`{id}`"), |world| world.jobs[id].ended.clone())
+            .await
+            .unwrap()
+    }
+
+    pub async fn failure(&self, id: &str) -> String {
+        self.until(&format!("`{id}`"), |world| world.jobs[id].ended.clone())
+            .await
+            .unwrap_err()
+    }
+
+    /// Where a registered worker serves inference.
+    pub async fn inference(&self) -> String {
+        self.until("a worker", |world| world.inference.clone()).await
+    }
+}
+
+fn known(headers: &HeaderMap) -> bool {
+    headers
+        .get("authorization")
+        .is_some_and(|value| value == format!("Bearer {TOKEN}").as_str())
+}
+
+async fn register(State(world): State<Shared>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    if !known(&headers) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    assert_eq!(body["kinds"], json!(["train.two-tower"]));
+    assert!(body["devices"][0]["memory_bytes"].as_u64().unwrap() > 0);
+    world.lock().unwrap().inference = Some(body["inference_addr"].as_str().unwrap().to_owned());
+    Json(json!({})).into_response()
+}
+
+async fn lease(State(world): State<Shared>, Json(body): Json<Value>) -> Response {
+    let wait = Duration::from_millis(body["wait_ms"].as_u64().unwrap().min(500));
+    let begun = Instant::now();
+    loop {
+        if let Some(leased) = next_job(&mut world.lock().unwrap()) {
+            return Json(leased).into_response();
+        }
+        if begun.elapsed() >= wait {
+            return StatusCode::NO_CONTENT.into_response();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn next_job(world: &mut World) -> Option<Value> {
+    world.leases += 1;
+    let token = format!("lease-{}", world.leases);
+    let free = |job: &Job| job.lease.is_none() && job.ended.is_none() && !job.withdrawn;
+    let (id, job) = world.jobs.iter_mut().find(|(_, job)| free(job))?;
+    job.attempts += 1;
+    job.lease = Some(token.clone());
+    let job = json!({"id": id, "kind": job.kind, "config": job.config, "attempt": job.attempts, "run": "r"});
+    Some(json!({"job": job, "lease": {"token": token, "expires_ms": 500}}))
+}
+
+async fn job(
+    State(world): State<Shared>,
+    Path((id, call)): Path<(String, String)>,
+    Json(body): Json<Value>,
+) -> Response {
+    let mut world = world.lock().unwrap();
+    let Some(job) = world.leased(&id, body["token"].as_str().unwrap()) else {
+        return StatusCode::CONFLICT.into_response();
+    };
+    match call.as_str() {
+        "heartbeat" => {
+            job.progress |= body["progress"]["unit"] == "steps";
+            return Json(json!({"cancel": job.cancelled})).into_response();
+        }
+        "complete" => job.ended = Some(Ok(body["outputs"].clone())),
+        _ => {
+            assert_eq!(body["retry"], json!(false), "{body}");
+            job.ended = Some(Err(body["reason"].as_str().unwrap().to_owned()));
+        }
+    }
+    job.lease = None;
+    StatusCode::OK.into_response()
+}
+
+async fn read(State(world): State<Shared>, Path(path): Path<String>, headers: HeaderMap) -> Response {
+    assert!(known(&headers));
+    let found = world.lock().unwrap().objects.get(&path).cloned();
+    found.map_or_else(
+        || StatusCode::NOT_FOUND.into_response(),
+        IntoResponse::into_response,
+    )
+}
+
+async fn write(
+    State(world): State<Shared>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let token = headers["x-tidegate-lease"].to_str().unwrap().to_owned();
+    let mut world = world.lock().unwrap();
+    let Some((id, job)) = world
+        .jobs
+        .iter_mut()
+        .find(|(_, job)| job.lease.as_deref() == Some(&token))
+    else {
+        return StatusCode::CONFLICT.into_response();
+    };
+    if path == format!("tidegate-jobs/{id}/checkpoint") {
+        job.checkpoints += 1;
+    }
+    world.objects.insert(path, body);
+    StatusCode::OK.into_response()
+}
+
+/// A worker's process; killed when dropped.
+pub struct Worker(Child);
+
+impl Worker {
+    /// Starts the real binary; it checkpoints every few steps.
+    pub fn spawn(host: &FakeHost) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_tidegate-worker"))
+            .env("TIDEGATE_HOST", &host.address)
+            .env("TIDEGATE_WORKER_TOKEN", TOKEN)
+            .env("TIDEGATE_CHECKPOINT_MS", "1")
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::piped())
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    pub fn close_stdin_and_wait(mut self, longest: Duration) {
+        drop(self.0.stdin.take());
+        self.wait(longest);
+    }
+
+    pub fn terminate_and_wait(mut self, longest: Duration) {
+        let sent = Command::new("kill")
+            .args(["-TERM", &self.0.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        self.wait(longest);
+    }
+
+    fn wait(&mut self, longest: Duration) {
+        let begun = Instant::now();
+        while self.0.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < longest, "the worker did not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
