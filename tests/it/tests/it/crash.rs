@@ -83,6 +83,7 @@ impl Reference {
             model,
             took,
             training,
+            repeats: AtomicU32::new(0),
         })
     }
 
