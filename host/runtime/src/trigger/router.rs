@@ -9,7 +9,7 @@ use crate::manifest::{Function, Trigger};
 /// The type of the event that an object was written.
 pub const OBJECT_CREATED: &str = "tidegate.object.created";
 /// The type of the event that calls one function.
-const INVOKE: &str = "tidegate.invoke";
+pub const INVOKE: &str = "tidegate.invoke";
 
 /// Why no function answers a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +56,11 @@ impl Router {
         let name = function.to_owned();
         match trigger {
             Trigger::Event { kind } => self.by_type.entry(kind.clone()).or_default().push(name),
-            Trigger::Object { bucket, prefix, suffix } => self.objects.push(ObjectRule {
+            Trigger::Object {
+                bucket,
+                prefix,
+                suffix,
+            } => self.objects.push(ObjectRule {
                 bucket: bucket.clone(),
                 prefix: prefix.clone(),
                 suffix: suffix.clone(),
@@ -86,23 +90,44 @@ impl Router {
 
     fn object_rules<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a ObjectRule> {
         let key = event.subject.as_deref().unwrap_or_default();
-        let bucket = event.source.strip_prefix("/objects/").map(str::to_owned).or_else(|| bucket_of(event));
+        let bucket = event
+            .source
+            .strip_prefix("/objects/")
+            .map(str::to_owned)
+            .or_else(|| bucket_of(event));
         self.objects.iter().filter(move |rule| {
-            bucket.as_ref() == Some(&rule.bucket) && key.starts_with(&rule.prefix) && key.ends_with(&rule.suffix)
+            bucket.as_ref() == Some(&rule.bucket)
+                && key.starts_with(&rule.prefix)
+                && key.ends_with(&rule.suffix)
         })
     }
 
     /// The function that answers a request, with the route's parameters.
     pub fn http(&self, method: &str, path: &str) -> Result<(String, Vec<(String, String)>), RouteError> {
-        for table in [method, "*"].into_iter().filter_map(|method| self.http.get(method)) {
+        for table in [method, "*"]
+            .into_iter()
+            .filter_map(|method| self.http.get(method))
+        {
             if let Ok(found) = table.at(path) {
-                let params = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                let params = found
+                    .params
+                    .iter()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect();
                 return Ok((found.value.clone(), params));
             }
         }
-        let others: Vec<String> =
-            self.http.iter().filter(|(_, table)| table.at(path).is_ok()).map(|(method, _)| method.clone()).collect();
-        Err(if others.is_empty() { RouteError::NotFound } else { RouteError::MethodNotAllowed(others) })
+        let others: Vec<String> = self
+            .http
+            .iter()
+            .filter(|(_, table)| table.at(path).is_ok())
+            .map(|(method, _)| method.clone())
+            .collect();
+        Err(if others.is_empty() {
+            RouteError::NotFound
+        } else {
+            RouteError::MethodNotAllowed(others)
+        })
     }
 }
 
@@ -160,9 +185,20 @@ mod tests {
     #[test]
     fn objects_match_by_bucket_prefix_and_suffix() {
         let router = router();
-        assert_eq!(router.route(&event(OBJECT_CREATED, "/objects/data", "raw/x.csv")), ["one"]);
-        assert!(router.route(&event(OBJECT_CREATED, "/objects/data", "raw/x.json")).is_empty());
-        assert!(router.route(&event(OBJECT_CREATED, "/objects/other", "raw/x.csv")).is_empty());
+        assert_eq!(
+            router.route(&event(OBJECT_CREATED, "/objects/data", "raw/x.csv")),
+            ["one"]
+        );
+        assert!(
+            router
+                .route(&event(OBJECT_CREATED, "/objects/data", "raw/x.json"))
+                .is_empty()
+        );
+        assert!(
+            router
+                .route(&event(OBJECT_CREATED, "/objects/other", "raw/x.csv"))
+                .is_empty()
+        );
     }
 
     #[test]
@@ -175,8 +211,14 @@ mod tests {
     fn a_request_finds_its_route_or_learns_which_methods_there_are() {
         let router = router();
         let (function, params) = router.http("GET", "/users/7").unwrap();
-        assert_eq!((function.as_str(), params), ("two", vec![("id".to_owned(), "7".to_owned())]));
-        assert_eq!(router.http("POST", "/users/7"), Err(RouteError::MethodNotAllowed(vec!["GET".into()])));
+        assert_eq!(
+            (function.as_str(), params),
+            ("two", vec![("id".to_owned(), "7".to_owned())])
+        );
+        assert_eq!(
+            router.http("POST", "/users/7"),
+            Err(RouteError::MethodNotAllowed(vec!["GET".into()]))
+        );
         assert_eq!(router.http("GET", "/nope"), Err(RouteError::NotFound));
     }
 }

@@ -1,37 +1,31 @@
-//! Schedules: each fire is a row written once in a fleet, in the commit that queues its event.
+//! Schedules: each fire is claimed by a conditional write, once in a fleet, in the commit that queues its event.
+//!
+//! Of every schedule the table `$schedules` keeps `FUNCTION/INDEX/last`, how far it has come, and
+//! `FUNCTION/INDEX/TIME`, the fire that brought it there. A fire is committed only where its own row is absent
+//! and `last` is still what this host has read; it takes the row of the fire before with it. So of two hosts
+//! one fires, however late the other is, and the table does not grow with time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeZone as _, Utc};
-use croner::Cron;
-use croner::parser::{CronParser, Seconds};
+use chrono::{DateTime, SecondsFormat};
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::{INVOKE, latest_fire, next_fire};
 use crate::effects::Draft;
 use crate::event::Event;
 use crate::manifest::{Function, Misfire, Schedule, Trigger};
 use crate::services::Services;
-use crate::store::{CommitError, Condition, StateWrite, StoreError};
+use crate::store::{CommitError, Condition, StateWrite, StoreError, Versioned};
 
-/// The table of fires: `FUNCTION/INDEX/last` and `FUNCTION/INDEX/TIME`.
+/// The table of fires.
 const SCHEDULES: &str = "$schedules";
-
-/// Reads a cron expression of five fields, or of six with seconds first.
-pub fn parse_cron(cron: &str) -> Result<Cron, croner::errors::CronError> {
-    CronParser::builder().seconds(Seconds::Optional).build().parse(cron)
-}
-
-/// The first fire after a time, in milliseconds since the Unix epoch; none when there is no more.
-///
-/// A local time that daylight saving skips fires right after the gap; one that it repeats fires once.
-pub fn next_fire(schedule: &Schedule, after: u64) -> Option<u64> {
-    let after: DateTime<Utc> = Utc.timestamp_millis_opt(i64::try_from(after).ok()?).single()?;
-    let local = after.with_timezone(&schedule.timezone);
-    let next = parse_cron(&schedule.cron).ok()?.find_next_occurrence(&local, false).ok()?;
-    u64::try_from(next.timestamp_millis()).ok()
-}
+/// A fire later than this was missed: no host ran. An earlier one is only late.
+const GRACE: Duration = Duration::from_secs(60);
+/// The pause before the store is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Fires the schedules of everything that is deployed.
 pub struct Scheduler {
@@ -42,13 +36,19 @@ pub struct Scheduler {
 impl Scheduler {
     /// A scheduler with nothing to fire.
     pub fn new(services: Arc<Services>) -> Self {
-        Self { services, stop: Mutex::new(CancellationToken::new()) }
+        Self {
+            services,
+            stop: Mutex::new(CancellationToken::new()),
+        }
     }
 
     /// Fires the schedules of these functions from now on, and no others.
     pub fn set(&self, functions: &[Arc<Function>]) {
         let stop = self.services.stopping.child_token();
-        let before = std::mem::replace(&mut *self.stop.lock().unwrap_or_else(PoisonError::into_inner), stop.clone());
+        let before = std::mem::replace(
+            &mut *self.stop.lock().unwrap_or_else(PoisonError::into_inner),
+            stop.clone(),
+        );
         before.cancel();
         for function in functions {
             for (index, trigger) in function.triggers.iter().enumerate() {
@@ -58,88 +58,159 @@ impl Scheduler {
                         function: function.name.clone(),
                         index,
                         schedule: schedule.clone(),
-                        stop: stop.clone(),
                     };
-                    self.services.spawn(timer.run());
+                    let stop = stop.clone();
+                    self.services.spawn(async move {
+                        stop.run_until_cancelled(timer.run()).await;
+                    });
                 }
             }
         }
     }
 }
 
+/// The row `last`: how far a schedule has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Last {
+    /// The fire, or when the schedule was first seen; in milliseconds since the Unix epoch.
+    at: u64,
+    /// The words of the schedule: a schedule that was changed starts anew.
+    schedule: String,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    /// Wait for this time and fire.
+    Wait(u64),
+    /// Fire now, in the name of this time.
+    Fire(u64),
+    /// Go on as if it had fired at this time.
+    PassOver(u64),
+    /// There is no more fire.
+    End,
+}
+
+fn plan(schedule: &Schedule, last: u64, now: u64) -> Plan {
+    let Some(next) = next_fire(schedule, last) else {
+        return Plan::End;
+    };
+    if next > now {
+        return Plan::Wait(next);
+    }
+    let missed_before = now.saturating_sub(GRACE.as_millis() as u64);
+    match latest_fire(schedule, last, missed_before) {
+        None => Plan::Fire(next),
+        Some(missed) if schedule.misfire == Misfire::Skip => Plan::PassOver(missed),
+        Some(_) => latest_fire(schedule, last, now).map_or(Plan::Fire(next), Plan::Fire),
+    }
+}
+
+/// One schedule of one function.
 struct Timer {
     services: Arc<Services>,
     function: String,
     index: usize,
     schedule: Schedule,
-    stop: CancellationToken,
 }
 
 impl Timer {
     async fn run(self) {
-        let Some(mut last) = self.last_fire().await else { return };
-        while let Some(mut next) = next_fire(&self.schedule, last) {
-            let now = self.services.clock.now_ms();
-            if next < now {
-                next = self.latest_missed(next, now);
-                if self.schedule.misfire == Misfire::Skip {
-                    last = next;
-                    continue;
-                }
-            }
-            if !self.wait_until(next).await {
-                return;
-            }
-            match self.fire(next).await {
-                Ok(()) | Err(CommitError::Conflict { .. } | CommitError::Lost { .. }) => last = next,
-                Err(CommitError::Store(error)) => self.pause(&error).await,
-            }
-        }
-    }
-
-    /// When it fired last; now, where it never did. None when the platform stops first.
-    async fn last_fire(&self) -> Option<u64> {
-        while !self.stop.is_cancelled() {
-            match self.services.store.get(SCHEDULES, &self.key("last")).await {
-                Ok(row) => {
-                    let last = row.and_then(|row| std::str::from_utf8(&row.value).ok()?.parse().ok());
-                    return Some(last.unwrap_or_else(|| self.services.clock.now_ms()));
-                }
-                Err(error) => self.pause(&error).await,
-            }
-        }
-        None
-    }
-
-    /// The last fire before now, given one that was missed.
-    fn latest_missed(&self, mut missed: u64, now: u64) -> u64 {
-        while let Some(later) = next_fire(&self.schedule, missed).filter(|later| *later < now) {
-            missed = later;
-        }
-        missed
-    }
-
-    /// Waits in short steps, so that a changed clock is noticed. False when the platform stops first.
-    async fn wait_until(&self, time: u64) -> bool {
-        const STEP: Duration = Duration::from_secs(10);
         loop {
-            let left = time.saturating_sub(self.services.clock.now_ms());
-            if left == 0 {
-                return !self.stop.is_cancelled();
-            }
-            let sleep = tokio::time::sleep(STEP.min(Duration::from_millis(left)));
-            if self.stop.run_until_cancelled(sleep).await.is_none() {
-                return false;
+            match self.step().await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(CommitError::Conflict { .. } | CommitError::Lost { .. }) => {
+                    tracing::debug!(function = self.function, "another host was first to fire");
+                }
+                Err(CommitError::Store(error)) => {
+                    tracing::warn!(function = self.function, %error, "a schedule waits for the store");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }
 
-    async fn fire(&self, time: u64) -> Result<(), CommitError> {
-        let id = format!("schedule-{}-{}-{time}", self.function, self.index);
-        let event = Event {
-            id,
+    /// One fire, or one step towards it; false when there is nothing more to come.
+    async fn step(&self) -> Result<bool, CommitError> {
+        let now = self.services.clock.now_ms();
+        let Some((last, version)) = self.last().await? else {
+            self.begin(now).await?;
+            return Ok(true);
+        };
+        match plan(&self.schedule, last, now) {
+            Plan::Wait(time) => self.services.clock.sleep_until(time).await,
+            Plan::Fire(time) => match self.fire(time, last, version).await {
+                // Its row is there: it fired before `last` was set back.
+                Err(CommitError::Conflict { key, .. }) if key == self.key(&shown(time)) => {
+                    self.pass_over(time, version).await?;
+                }
+                fired => fired?,
+            },
+            Plan::PassOver(time) => self.pass_over(time, version).await?,
+            Plan::End => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// How far the schedule has come, as long as it is the same schedule.
+    async fn last(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        let row = self.row_last().await?;
+        Ok(row.and_then(|row| {
+            let last: Last = serde_json::from_slice(&row.value).ok()?;
+            (last.schedule == self.words()).then_some((last.at, row.version))
+        }))
+    }
+
+    /// Remembers that the schedule counts from now, also where another schedule was before.
+    async fn begin(&self, now: u64) -> Result<(), CommitError> {
+        let condition = self
+            .row_last()
+            .await?
+            .map_or(Condition::Absent, |row| Condition::Version(row.version));
+        let mut draft = Draft::new(&self.services);
+        draft.unit.state.push(self.write_last(now, condition));
+        draft.commit().await
+    }
+
+    async fn pass_over(&self, time: u64, version: u64) -> Result<(), CommitError> {
+        tracing::info!(
+            function = self.function,
+            until = shown(time),
+            "a schedule goes on without its past fires"
+        );
+        let mut draft = Draft::new(&self.services);
+        draft
+            .unit
+            .state
+            .push(self.write_last(time, Condition::Version(version)));
+        draft.commit().await
+    }
+
+    async fn fire(&self, time: u64, last: u64, version: u64) -> Result<(), CommitError> {
+        let mut draft = Draft::new(&self.services);
+        draft
+            .unit
+            .state
+            .push(self.write(&shown(time), Some(Bytes::new()), Condition::Absent));
+        draft
+            .unit
+            .state
+            .push(self.write(&shown(last), None, Condition::None));
+        draft
+            .unit
+            .state
+            .push(self.write_last(time, Condition::Version(version)));
+        draft.event(self.event(time), None);
+        draft.commit().await
+    }
+
+    /// The event of one fire; its id is the same on every host.
+    fn event(&self, time: u64) -> Event {
+        let id = format!("schedule-{}-{}-{}", self.function, self.index, shown(time));
+        Event {
             source: format!("/schedules/{}", self.function),
-            kind: "tidegate.invoke".into(),
+            kind: INVOKE.into(),
             subject: Some(self.function.clone()),
             time,
             content_type: Some("application/json".into()),
@@ -147,62 +218,49 @@ impl Timer {
             traceparent: self.services.new_traceparent(),
             run: self.services.new_id(),
             parent: None,
-        };
-        let mut draft = Draft::new(&self.services);
-        draft.unit.state.push(self.row(&time.to_string(), Condition::Absent, time));
-        draft.unit.state.push(self.row("last", Condition::None, time));
-        draft.event(event, None);
-        draft.commit().await
+            id,
+        }
     }
 
-    fn row(&self, name: &str, condition: Condition, time: u64) -> StateWrite {
-        let value = Some(Bytes::from(time.to_string()));
-        StateWrite { table: SCHEDULES.into(), key: self.key(name), value, condition }
+    async fn row_last(&self) -> Result<Option<Versioned>, StoreError> {
+        self.services.store.get(SCHEDULES, &self.key("last")).await
+    }
+
+    fn write_last(&self, at: u64, condition: Condition) -> StateWrite {
+        let last = Last {
+            at,
+            schedule: self.words(),
+        };
+        let value = serde_json::to_vec(&last).map(Bytes::from).unwrap_or_default();
+        self.write("last", Some(value), condition)
+    }
+
+    fn write(&self, name: &str, value: Option<Bytes>, condition: Condition) -> StateWrite {
+        StateWrite {
+            table: SCHEDULES.into(),
+            key: self.key(name),
+            value,
+            condition,
+        }
+    }
+
+    fn words(&self) -> String {
+        format!("{} {}", self.schedule.cron, self.schedule.timezone)
     }
 
     fn key(&self, name: &str) -> String {
         format!("{}/{}/{name}", self.function, self.index)
     }
+}
 
-    async fn pause(&self, error: &StoreError) {
-        tracing::warn!(function = self.function, %error, "a schedule waits for the store");
-        self.stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
-    }
+/// A time as RFC 3339 has it, to the millisecond where it has any.
+fn shown(time: u64) -> String {
+    let time = i64::try_from(time)
+        .ok()
+        .and_then(DateTime::from_timestamp_millis)
+        .unwrap_or_default();
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fires(cron: &str, zone: chrono_tz::Tz, from: &str, count: usize) -> Vec<String> {
-        let schedule =
-            Schedule { cron: cron.into(), timezone: zone, data: "{}".into(), misfire: Misfire::RunOnce };
-        let mut at = DateTime::parse_from_rfc3339(from).unwrap().timestamp_millis() as u64;
-        let mut found = Vec::new();
-        for _ in 0..count {
-            at = next_fire(&schedule, at).unwrap();
-            found.push(Utc.timestamp_millis_opt(at as i64).unwrap().format("%m-%dT%H:%M").to_string());
-        }
-        found
-    }
-
-    #[test]
-    fn a_skipped_local_time_fires_right_after_the_gap() {
-        let found = fires("30 2 * * *", chrono_tz::Europe::Berlin, "2026-03-28T00:00:00Z", 3);
-        assert_eq!(found, ["03-28T01:30", "03-29T01:00", "03-30T00:30"]);
-    }
-
-    #[test]
-    fn a_repeated_local_time_fires_once() {
-        let found = fires("30 2 * * *", chrono_tz::Europe::Berlin, "2026-10-24T12:00:00Z", 2);
-        assert_eq!(found.len(), 2);
-        assert_eq!(found[0][..5], *"10-25");
-        assert_eq!(found[1], "10-26T01:30");
-    }
-
-    #[test]
-    fn seconds_are_optional() {
-        assert_eq!(fires("*/30 * * * * *", chrono_tz::UTC, "2026-01-01T00:00:10Z", 2), ["01-01T00:00", "01-01T00:01"]);
-        assert!(parse_cron("99 * * * *").is_err());
-    }
-}
+mod tests;
