@@ -8,10 +8,12 @@ use tidegate_sdk::prelude::*;
 tidegate_sdk::function!(handle);
 
 async fn handle(event: Event) -> Result<(), Failure> {
-    let request = if event.kind == "GenerateRequested" && !event.data.is_empty() {
-        event.json()?
-    } else {
+    // A schedule's data tells of the clock, not of what to make.
+    let scheduled = event.kind.starts_with("tidegate.schedule");
+    let request = if scheduled || event.data.is_empty() || event.data == b"null" {
         GenerateRequested::default()
+    } else {
+        event.json()?
     };
     let settings = Settings::new(&request, config::variable).or_reject()?;
     let key = generate(&settings, &mut Bucket)?;
