@@ -13,4 +13,8 @@ pub mod generate;
 pub mod ingest;
 pub mod validate;
 
+pub mod evaluate;
 pub mod features;
+pub mod train;
+
+pub mod rank;

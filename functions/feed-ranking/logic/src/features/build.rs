@@ -178,6 +178,7 @@ impl<W: Write + Send> Build<W> {
             item_features,
             normalisation,
             rows,
+            code: super::code_digest(),
             digest: Manifest::digest_of(&files),
             files,
         };

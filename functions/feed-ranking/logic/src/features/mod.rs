@@ -29,3 +29,16 @@ pub use vector::{
 
 /// Slots for categories.
 pub const CATEGORIES: usize = 24;
+
+/// What decides the features' values.
+const SOURCES: [&str; 4] = [
+    include_str!("categories.rs"),
+    include_str!("engine.rs"),
+    include_str!("state.rs"),
+    include_str!("vector.rs"),
+];
+
+/// SHA-256 of the source of the code that computes features: it changes whenever their meaning may have.
+pub fn code_digest() -> String {
+    crate::digest::sha256_hex(SOURCES.concat().as_bytes())
+}

@@ -37,7 +37,7 @@ pub fn prefix(dataset: &str) -> String {
 }
 
 /// `dataset.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The dataset's id.
     pub dataset: String,
@@ -53,6 +53,8 @@ pub struct Manifest {
     pub rows: PartRows,
     /// SHA-256 of each file, by its name.
     pub files: BTreeMap<String, String>,
+    /// SHA-256 of the source of the code that computed the features.
+    pub code: String,
     /// SHA-256 of the lines `<sha256>  <file>` of `files`, as `sha256sum` prints them.
     pub digest: String,
 }
