@@ -1,1 +1,120 @@
-//! tidegate-guests.
+//! A guest that does what its event asks for, good or bad: what the tests of the host send it.
+
+use serde::Deserialize;
+use tidegate_sdk::prelude::*;
+
+tidegate_sdk::function!(handle);
+
+/// What to do.
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+enum Deed {
+    /// Nothing.
+    Nothing,
+    /// Add one to `counters/KEY`, by a conditional write.
+    Count { key: String },
+    /// Emit this many events of type `Echo`.
+    Emit { count: u32 },
+    /// Write an object, read it back before it is committed, and delete another.
+    Objects { bucket: String, key: String, text: String },
+    /// Write under a key and then fail: nothing may be left of it.
+    WriteThenFail { key: String },
+    /// Fail the first `times` attempts, then succeed.
+    Flaky { times: u32 },
+    /// Refuse for good.
+    Reject { reason: String },
+    /// Trap.
+    Trap,
+    /// Never end.
+    Spin,
+    /// Take memory until there is no more.
+    Grow,
+    /// Call the host without end.
+    Calls,
+    /// Log without end.
+    Logs { lines: u32 },
+    /// Read an object.
+    Read { bucket: String, key: String },
+    /// Write state.
+    State { table: String, key: String },
+    /// Recurse until the stack is gone.
+    Recurse,
+}
+
+async fn handle(event: Event) -> Result<(), Failure> {
+    match event.json()? {
+        Deed::Nothing => Ok(()),
+        Deed::Count { key } => count(&key).await,
+        Deed::Emit { count } => {
+            for number in 0..count {
+                events::emit("Echo", &serde_json::json!({ "number": number }))?;
+            }
+            Ok(())
+        }
+        Deed::Objects { bucket, key, text } => write_and_read(&bucket, &key, &text).await,
+        Deed::WriteThenFail { key } => {
+            state::put("counters", &key, &1)?;
+            events::emit("Echo", &serde_json::json!({}))?;
+            Err(Failure::reject("after the write"))
+        }
+        Deed::Flaky { times } if event.attempt <= times => Err(Failure::retry_after(10, "not yet")),
+        Deed::Flaky { .. } => Ok(()),
+        Deed::Reject { reason } => Err(Failure::reject(reason)),
+        Deed::Trap => std::process::abort(),
+        Deed::Spin => loop {
+            std::hint::black_box(());
+        },
+        Deed::Grow => grow(),
+        Deed::Calls => loop {
+            let _answer = config::variable("nothing");
+        },
+        Deed::Logs { lines } => {
+            for line in 0..lines {
+                log::info!("line {line}");
+            }
+            Ok(())
+        }
+        Deed::Read { bucket, key } => {
+            objects::open(&bucket, &key).await?;
+            Ok(())
+        }
+        Deed::State { table, key } => {
+            state::put(&table, &key, &1)?;
+            Ok(())
+        }
+        Deed::Recurse => {
+            std::hint::black_box(recurse(1));
+            Ok(())
+        }
+    }
+}
+
+async fn count(key: &str) -> Result<(), Failure> {
+    match state::get::<u64>("counters", key).await? {
+        None => state::put_if_absent("counters", key, &1)?,
+        Some(found) => state::put_if_version("counters", key, &(found.value + 1), found.version)?,
+    }
+    Ok(())
+}
+
+async fn write_and_read(bucket: &str, key: &str, text: &str) -> Result<(), Failure> {
+    objects::put(bucket, key, Some("text/plain"), text.as_bytes()).await?;
+    let back = objects::open(bucket, key).await?.bytes(1 << 20).await?;
+    if back != text.as_bytes() {
+        return Err(Failure::reject("an invocation does not see its own write"));
+    }
+    Ok(())
+}
+
+fn grow() -> Result<(), Failure> {
+    let mut held: Vec<Vec<u8>> = Vec::new();
+    loop {
+        held.push(vec![1; 1 << 20]);
+        std::hint::black_box(&held);
+    }
+}
+
+#[allow(unconditional_recursion)]
+fn recurse(depth: u64) -> u64 {
+    std::hint::black_box(recurse(std::hint::black_box(depth + 1))) + 1
+}
