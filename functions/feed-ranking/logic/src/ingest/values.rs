@@ -154,8 +154,11 @@ fn whole(number: f64) -> Option<i64> {
 
 /// Numbers too large for seconds are taken for smaller units.
 fn seconds(number: i64) -> i64 {
-    const UNITS: [(i64, i64); 3] =
-        [(100_000_000_000_000_000, 1_000_000_000), (100_000_000_000_000, 1_000_000), (100_000_000_000, 1_000)];
+    const UNITS: [(i64, i64); 3] = [
+        (100_000_000_000_000_000, 1_000_000_000),
+        (100_000_000_000_000, 1_000_000),
+        (100_000_000_000, 1_000),
+    ];
     let unit = UNITS.iter().find(|(from, _)| number >= *from);
     unit.map_or(number, |(_, per_second)| number / per_second)
 }
