@@ -1,3 +1,62 @@
-//! tidegate-bench.
+//! The benchmarks: what Tidegate does on this machine, beside a peer or the limit the project set itself.
 
-fn main() {}
+mod events;
+mod ingest;
+mod latency;
+mod load;
+mod peer;
+mod predict;
+mod stage;
+mod start;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+use crate::table::Table;
+
+const NAMES: [&str; 5] = ["start", "latency", "events", "predict", "ingest"];
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", about)]
+struct Args {
+    /// The feed-ranking app's manifest.
+    #[arg(long)]
+    manifest: PathBuf,
+    /// Where peers are installed.
+    #[arg(long)]
+    cache: PathBuf,
+    /// Which to run; all of them when none is named.
+    names: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    if let Some(unknown) = args.names.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        bail!("no benchmark `{unknown}`; there are {}", NAMES.join(", "));
+    }
+    let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
+    runtime.block_on(run(&args))
+}
+
+async fn run(args: &Args) -> Result<()> {
+    let mut table = Table::default();
+    for name in NAMES {
+        if !args.names.is_empty() && !args.names.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        eprintln!("==> {name}");
+        let measured = match name {
+            "start" => start::measure(&mut table).await,
+            "latency" => latency::measure(&mut table).await,
+            "events" => events::measure(&mut table).await,
+            "predict" => predict::measure(args, &mut table).await,
+            _ => ingest::measure(&args.manifest, &mut table).await,
+        };
+        measured.with_context(|| format!("benchmark `{name}`"))?;
+    }
+    println!("\n{table}");
+    Ok(())
+}

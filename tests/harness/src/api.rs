@@ -62,6 +62,16 @@ impl Api {
         Ok((status, response.text().await.context("the answer broke off")?))
     }
 
+    /// A GET that must succeed, as text.
+    pub async fn get_text(&self, path: &str) -> Result<String> {
+        let response = self.send(Method::GET, path, None).await?.error_for_status();
+        response
+            .with_context(|| format!("`{path}`"))?
+            .text()
+            .await
+            .context("the answer broke off")
+    }
+
     /// A GET that must succeed, as JSON.
     pub async fn get(&self, path: &str) -> Result<Value> {
         answer(path, self.send(Method::GET, path, None).await?).await

@@ -28,6 +28,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// The gateway's port; free ones for everything when none is given.
     pub port: Option<u16>,
+    /// The one core that it and its worker may use; all of them when none is given.
+    pub core: Option<usize>,
     /// More variables of its environment.
     pub env: Vec<(String, String)>,
 }
@@ -195,7 +197,14 @@ fn spawn(install: &Install, options: &Options, data_dir: &Path) -> Result<Child>
         .append(true)
         .open(log_file(data_dir));
     let log = log.with_context(|| format!("cannot write a log in `{}`", data_dir.display()))?;
-    let mut command = Command::new(&install.tidegate);
+    let mut command = match options.core {
+        Some(core) => {
+            let mut pinned = Command::new("taskset");
+            pinned.args(["-c", &core.to_string()]).arg(&install.tidegate);
+            pinned
+        }
+        None => Command::new(&install.tidegate),
+    };
     command.arg("up");
     if let Some(manifest) = &options.manifest {
         command.arg(manifest);
