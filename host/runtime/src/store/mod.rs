@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 
-#[cfg(any(test, feature = "conformance"))]
+#[cfg(test)]
 pub mod conformance;
-//pub mod embedded;
-//pub mod memory;
+pub mod embedded;
+pub mod memory;
 
 /// Tables whose name starts with this belong to the platform; a manifest cannot grant them.
 pub const SYSTEM_PREFIX: char = '$';
@@ -37,6 +37,23 @@ pub enum Condition {
     Absent,
     /// The key's value has this version.
     Version(u64),
+}
+
+impl Condition {
+    /// Refuses what was found when the condition does not hold of it.
+    fn check(self, found: Option<u64>, place: impl FnOnce() -> (String, String)) -> Result<(), CommitError> {
+        let holds = match self {
+            Self::None => true,
+            Self::Absent => found.is_none(),
+            Self::Version(version) => found == Some(version),
+        };
+        if holds {
+            return Ok(());
+        }
+        let (table, key) = place();
+        let found = found.map_or_else(|| "no value".into(), |version| format!("version {version}"));
+        Err(CommitError::Conflict { table, key, found })
+    }
 }
 
 /// One write of one key; `None` deletes it.

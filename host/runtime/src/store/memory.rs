@@ -1,0 +1,508 @@
+//! The store in memory: for tests and simulation. Nothing survives the process.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use md5::{Digest as _, Md5};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{
+    CommitError, Delivery, Depth, Enqueue, ObjectMeta, ObjectReader, Order, Page, Publication, Receipt,
+    StageWriter, Staged, StateWrite, Store, StoreError, Unit, Versioned,
+};
+use crate::clock::{Clock, SystemClock};
+use crate::event::Event;
+
+/// A store in memory.
+pub struct Memory {
+    inner: Arc<Mutex<Inner>>,
+    /// Some queue has new events.
+    arrived: Notify,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct Inner {
+    counter: u64,
+    tables: HashMap<String, BTreeMap<String, Versioned>>,
+    buckets: HashMap<String, BTreeMap<String, Blob>>,
+    staged: HashMap<String, Bytes>,
+    queues: HashMap<String, Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    ready: BTreeMap<u64, Waiting>,
+    claimed: HashMap<u64, Waiting>,
+    delayed: BTreeMap<(u64, u64), Waiting>,
+}
+
+#[derive(Clone)]
+struct Waiting {
+    event: Arc<Event>,
+    attempt: u32,
+}
+
+#[derive(Clone)]
+struct Blob {
+    meta: ObjectMeta,
+    bytes: Bytes,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::with_clock(Arc::new(SystemClock))
+    }
+}
+
+impl Memory {
+    /// An empty store that goes by a clock.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            inner: Arc::default(),
+            arrived: Notify::new(),
+            clock,
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.inner)
+    }
+
+    /// Claims what there is; or tells when the next delayed event is due.
+    fn try_claim(&self, name: &str, max: usize) -> Result<Vec<Delivery>, Option<u64>> {
+        let (mut inner, now) = (self.inner(), self.clock.now_ms());
+        let Inner { queues, counter, .. } = &mut *inner;
+        let queue = queues.entry(name.to_owned()).or_default();
+        queue.wake(now, counter);
+        let mut deliveries = Vec::new();
+        while deliveries.len() < max
+            && let Some((seq, waiting)) = queue.ready.pop_first()
+        {
+            let Waiting { event, attempt } = waiting.clone();
+            queue.claimed.insert(seq, waiting);
+            deliveries.push(Delivery {
+                receipt: Receipt {
+                    queue: name.to_owned(),
+                    seq,
+                },
+                event,
+                attempt,
+            });
+        }
+        if deliveries.is_empty() && max > 0 {
+            return Err(queue.delayed.first_key_value().map(|((due, _), _)| *due));
+        }
+        Ok(deliveries)
+    }
+}
+
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queue {
+    /// Moves the events whose time came behind those that are ready.
+    fn wake(&mut self, now: u64, counter: &mut u64) {
+        while let Some(first) = self.delayed.first_entry()
+            && first.key().0 <= now
+        {
+            *counter += 1;
+            self.ready.insert(*counter, first.remove());
+        }
+    }
+}
+
+impl Inner {
+    fn count(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    fn check(&self, unit: &Unit) -> Result<(), CommitError> {
+        for (nth, Receipt { queue, seq }) in unit.settle.iter().enumerate() {
+            let held = self
+                .queues
+                .get(queue)
+                .is_some_and(|queue| queue.claimed.contains_key(seq));
+            if !held
+                || unit.settle[..nth]
+                    .iter()
+                    .any(|other| other.seq == *seq && other.queue == *queue)
+            {
+                return Err(CommitError::Lost {
+                    queue: queue.clone(),
+                    seq: *seq,
+                });
+            }
+        }
+        for StateWrite {
+            table,
+            key,
+            condition,
+            ..
+        } in &unit.state
+        {
+            let found = self
+                .tables
+                .get(table)
+                .and_then(|table| table.get(key))
+                .map(|value| value.version);
+            condition.check(found, || (table.clone(), key.clone()))?;
+        }
+        for (
+            nth,
+            Publication {
+                bucket,
+                key,
+                condition,
+                staged,
+                ..
+            },
+        ) in unit.objects.iter().enumerate()
+        {
+            let found = self
+                .buckets
+                .get(bucket)
+                .and_then(|bucket| bucket.get(key))
+                .map(|blob| blob.meta.sequencer);
+            condition.check(found, || (format!("objects:{bucket}"), key.clone()))?;
+            let Some(Staged { blob, .. }) = staged else {
+                continue;
+            };
+            let twice = unit.objects[..nth]
+                .iter()
+                .filter_map(|o| o.staged.as_ref())
+                .any(|other| other.blob == *blob);
+            if twice || !self.staged.contains_key(blob) {
+                return Err(StoreError(format!("staged blob `{blob}` is published already, or gone")).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, unit: Unit, now: u64) {
+        for Receipt { queue, seq } in unit.settle {
+            self.queues.entry(queue).or_default().claimed.remove(&seq);
+        }
+        for StateWrite {
+            table, key, value, ..
+        } in unit.state
+        {
+            let version = self.count();
+            let table = self.tables.entry(table).or_default();
+            match value {
+                Some(value) => table.insert(key, Versioned { value, version }),
+                None => table.remove(&key),
+            };
+        }
+        for publication in unit.objects {
+            self.publish(publication, now);
+        }
+        for Enqueue {
+            queue,
+            event,
+            not_before,
+            attempt,
+        } in unit.enqueue
+        {
+            let seq = self.count();
+            let queue = self.queues.entry(queue).or_default();
+            let waiting = Waiting { event, attempt };
+            match not_before.filter(|due| *due > now) {
+                Some(due) => queue.delayed.insert((due, seq), waiting),
+                None => {
+                    // Those that came due before this commit go first.
+                    queue.wake(now, &mut self.counter);
+                    self.counter += 1;
+                    queue.ready.insert(self.counter, waiting)
+                }
+            };
+        }
+    }
+
+    fn publish(&mut self, publication: Publication, now: u64) {
+        let Publication {
+            bucket,
+            key,
+            staged,
+            content_type,
+            user,
+            ..
+        } = publication;
+        let sequencer = self.count();
+        let bucket = self.buckets.entry(bucket).or_default();
+        let Some(Staged { blob, size, etag }) = staged else {
+            bucket.remove(&key);
+            return;
+        };
+        let bytes = self.staged.remove(&blob).unwrap_or_default();
+        let meta = ObjectMeta {
+            key: key.clone(),
+            size,
+            etag,
+            content_type,
+            modified: now,
+            sequencer,
+            user,
+        };
+        bucket.insert(key, Blob { meta, bytes });
+    }
+}
+
+/// A page of a map, in either order.
+fn page<V, T>(
+    map: Option<&BTreeMap<String, V>>,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+    order: Order,
+    entry: impl Fn(&String, &V) -> T,
+) -> Page<T> {
+    let Some(map) = map else {
+        return Page {
+            entries: Vec::new(),
+            next: None,
+        };
+    };
+    let all = map.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+    let all = all.take_while(|(key, _)| key.starts_with(prefix));
+    let mut rows: Vec<_> = match order {
+        Order::Ascending => all
+            .filter(|(key, _)| after.is_none_or(|after| key.as_str() > after))
+            .collect(),
+        Order::Descending => all
+            .filter(|(key, _)| after.is_none_or(|after| key.as_str() < after))
+            .collect(),
+    };
+    if order == Order::Descending {
+        rows.reverse();
+    }
+    let next = if rows.len() > limit {
+        limit.checked_sub(1).and_then(|last| rows.get(last))
+    } else {
+        None
+    };
+    let next = next.map(|(key, _)| (*key).clone());
+    Page {
+        entries: rows
+            .into_iter()
+            .take(limit)
+            .map(|(key, value)| entry(key, value))
+            .collect(),
+        next,
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn commit(&self, unit: Unit) -> Result<(), CommitError> {
+        let mut inner = self.inner();
+        inner.check(&unit)?;
+        inner.apply(unit, self.clock.now_ms());
+        drop(inner);
+        self.arrived.notify_waiters();
+        Ok(())
+    }
+
+    async fn get(&self, table: &str, key: &str) -> Result<Option<Versioned>, StoreError> {
+        Ok(self
+            .inner()
+            .tables
+            .get(table)
+            .and_then(|table| table.get(key))
+            .cloned())
+    }
+
+    async fn get_many(&self, table: &str, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreError> {
+        let inner = self.inner();
+        let table = inner.tables.get(table);
+        Ok(keys
+            .iter()
+            .map(|key| table.and_then(|table| table.get(key)).cloned())
+            .collect())
+    }
+
+    async fn query(
+        &self,
+        table: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Page<(String, Versioned)>, StoreError> {
+        let inner = self.inner();
+        Ok(page(
+            inner.tables.get(table),
+            prefix,
+            after,
+            limit,
+            order,
+            |key, value| (key.clone(), value.clone()),
+        ))
+    }
+
+    async fn claim(&self, queue: &str, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let mut arrived = std::pin::pin!(self.arrived.notified());
+            arrived.as_mut().enable();
+            let due = match self.try_claim(queue, max) {
+                Ok(deliveries) => return Ok(deliveries),
+                Err(_) if Instant::now() >= deadline => return Ok(Vec::new()),
+                Err(due) => due,
+            };
+            let nap = due.map(|due| Duration::from_millis(due.saturating_sub(self.clock.now_ms()).max(1)));
+            let until = nap.map_or(deadline, |nap| deadline.min(Instant::now() + nap));
+            // In time or too late, the queue tells.
+            let _ = tokio::time::timeout_at(until, arrived).await;
+        }
+    }
+
+    async fn unclaim(&self, receipts: &[Receipt]) -> Result<(), StoreError> {
+        let mut inner = self.inner();
+        for Receipt { queue, seq } in receipts {
+            let Some(queue) = inner.queues.get_mut(queue) else {
+                continue;
+            };
+            if let Some(waiting) = queue.claimed.remove(seq) {
+                queue.ready.insert(*seq, waiting);
+            }
+        }
+        drop(inner);
+        self.arrived.notify_waiters();
+        Ok(())
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Depth, StoreError> {
+        let inner = self.inner();
+        let Some(queue) = inner.queues.get(queue) else {
+            return Ok(Depth::default());
+        };
+        let ready = queue.ready.len() + queue.claimed.len();
+        Ok(Depth {
+            ready: ready as u64,
+            delayed: queue.delayed.len() as u64,
+        })
+    }
+
+    async fn head(&self, bucket: &str, key: &str) -> Result<Option<ObjectMeta>, StoreError> {
+        Ok(self
+            .inner()
+            .buckets
+            .get(bucket)
+            .and_then(|bucket| bucket.get(key))
+            .map(|blob| blob.meta.clone()))
+    }
+
+    async fn open(&self, bucket: &str, key: &str) -> Result<Option<Arc<dyn ObjectReader>>, StoreError> {
+        let blob = self
+            .inner()
+            .buckets
+            .get(bucket)
+            .and_then(|bucket| bucket.get(key))
+            .cloned();
+        Ok(blob.map(|blob| Arc::new(blob) as Arc<dyn ObjectReader>))
+    }
+
+    async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<ObjectMeta>, StoreError> {
+        let inner = self.inner();
+        Ok(page(
+            inner.buckets.get(bucket),
+            prefix,
+            after,
+            limit,
+            Order::Ascending,
+            |_, blob| blob.meta.clone(),
+        ))
+    }
+
+    async fn stage(&self) -> Result<Box<dyn StageWriter>, StoreError> {
+        Ok(Box::new(Stage {
+            inner: self.inner.clone(),
+            bytes: BytesMut::new(),
+        }))
+    }
+
+    async fn open_staged(&self, staged: &Staged) -> Result<Arc<dyn ObjectReader>, StoreError> {
+        let Staged { blob, size, etag } = staged.clone();
+        let gone = || StoreError(format!("staged blob `{blob}` is gone"));
+        let bytes = self.inner().staged.get(&blob).cloned().ok_or_else(gone)?;
+        let (modified, user) = (self.clock.now_ms(), BTreeMap::new());
+        let meta = ObjectMeta {
+            key: String::new(),
+            size,
+            etag,
+            content_type: None,
+            modified,
+            sequencer: 0,
+            user,
+        };
+        Ok(Arc::new(Blob { meta, bytes }))
+    }
+}
+
+#[async_trait]
+impl ObjectReader for Blob {
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, StoreError> {
+        let from = usize::try_from(offset).map_or(self.bytes.len(), |offset| offset.min(self.bytes.len()));
+        Ok(self
+            .bytes
+            .slice(from..from.saturating_add(len).min(self.bytes.len())))
+    }
+}
+
+struct Stage {
+    inner: Arc<Mutex<Inner>>,
+    bytes: BytesMut,
+}
+
+#[async_trait]
+impl StageWriter for Stage {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.bytes.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Staged, StoreError> {
+        let bytes = self.bytes.freeze();
+        let etag = Md5::digest(&bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let mut inner = lock(&self.inner);
+        let staged = Staged {
+            blob: inner.count().to_string(),
+            size: bytes.len() as u64,
+            etag,
+        };
+        inner.staged.insert(staged.blob.clone(), bytes);
+        Ok(staged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance;
+
+    #[tokio::test]
+    async fn the_memory_store_keeps_the_contract() {
+        conformance::run_all(|| (Arc::new(Memory::default()) as Arc<dyn Store>, Box::new(()))).await;
+    }
+}
