@@ -1,0 +1,349 @@
+//! The gateway: functions' routes, `/api/v1`, `/worker/v1`, `/health` and `/metrics` on one port.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::response::IntoResponse as _;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use serde_json::json;
+use tidegate_runtime::manifest::Function;
+use tidegate_runtime::sandbox::Body;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceExt as _;
+
+use super::error::ApiError;
+use super::{Faces, guard, metrics, objects, v1, worker};
+use crate::recorder::{Place, Record};
+use crate::server::{Handler, Peer, Unhurried};
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Answers every request that comes to the gateway's port.
+pub struct Gateway {
+    faces: Faces,
+    api: axum::Router,
+    workers: axum::Router,
+    slots: Arc<Semaphore>,
+    functions: Mutex<HashMap<String, Arc<Semaphore>>>,
+    started: Instant,
+}
+
+impl Gateway {
+    /// A gateway over the faces' platform.
+    pub fn new(faces: Faces) -> Self {
+        Self {
+            api: v1::router(faces.clone()),
+            workers: worker::router(faces.clone()),
+            slots: Arc::new(Semaphore::new(faces.config.gateway.max_requests)),
+            functions: Mutex::default(),
+            started: Instant::now(),
+            faces,
+        }
+    }
+
+    async fn route(&self, peer: Peer, request: Request<Incoming>) -> (&'static str, Response<Body>) {
+        let path = request.uri().path();
+        match path.split('/').nth(1).unwrap_or_default() {
+            "api" => ("api", self.management(peer, request).await),
+            "worker" => ("worker", self.worker(request).await),
+            "health" if path == "/health" => ("health", self.health()),
+            "metrics" if path == "/metrics" => ("metrics", self.metrics()),
+            _ => (
+                "function",
+                self.function(request).await.unwrap_or_else(from_error),
+            ),
+        }
+    }
+
+    async fn management(&self, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        let host = request.uri().host().map(str::to_owned);
+        match guard::management(
+            &self.faces.config.gateway,
+            peer,
+            request.headers(),
+            host.as_deref(),
+        ) {
+            Ok(()) => self.axum(&self.api, request).await,
+            Err(error) => from_error(error),
+        }
+    }
+
+    async fn worker(&self, request: Request<Incoming>) -> Response<Body> {
+        match guard::worker(&self.faces.worker_token, request.headers()) {
+            Ok(()) => self.axum(&self.workers, request).await,
+            Err(error) => from_error(error),
+        }
+    }
+
+    async fn axum(&self, router: &axum::Router, request: Request<Incoming>) -> Response<Body> {
+        let pause = self.faces.config.gateway.body_timeout;
+        let request = request.map(|body| axum::body::Body::new(Unhurried::new(body, pause)));
+        let answer: Result<_, std::convert::Infallible> = router.clone().oneshot(request).await;
+        let answer = answer.unwrap_or_else(|never| match never {});
+        answer.map(|body| body.map_err(|error| Box::new(error) as _).boxed_unsync())
+    }
+
+    fn health(&self) -> Response<Body> {
+        let stopping = self.faces.stopping.is_cancelled();
+        let status = if stopping {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        };
+        let body = json!({
+            "status": if stopping { "draining" } else { "ok" },
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": self.started.elapsed().as_secs(),
+            "functions": self.faces.platform.functions().len(),
+            "worker": if self.faces.workers.is_ready() { "ready" } else { "absent" },
+        });
+        answer(status, "application/json", body.to_string())
+    }
+
+    fn metrics(&self) -> Response<Body> {
+        let text = self.faces.metrics.render(&self.faces.platform.render_metrics());
+        answer(StatusCode::OK, metrics::CONTENT_TYPE, text)
+    }
+
+    /// A request to a function: bounded in number and in size, recorded where its manifest asks for it.
+    async fn function(&self, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+        let spec = self
+            .faces
+            .platform
+            .route(request.method().as_str(), request.uri().path());
+        let _slots = self.slots_for(spec.as_deref()).await?;
+        let bound = self.faces.config.gateway.max_body;
+        if objects::announced(request.headers()).is_some_and(|size| size > bound) {
+            return Err(ApiError::too_large("the request's body", bound));
+        }
+        let (request, exceeded) = self.bounded(request, bound);
+        let response = match spec
+            .as_deref()
+            .and_then(|spec| place_of(spec, request.uri().path()))
+        {
+            Some((function, place)) => self.recorded(function, place, request, bound).await,
+            None => self.faces.platform.http(request).await,
+        };
+        if exceeded.load(Ordering::Relaxed) {
+            return Err(ApiError::too_large("the request's body", bound));
+        }
+        Ok(response)
+    }
+
+    /// Room for one more request, of all and of this function; waits for it a little.
+    async fn slots_for(
+        &self,
+        spec: Option<&Function>,
+    ) -> Result<[Option<OwnedSemaphorePermit>; 2], ApiError> {
+        let wait = self.faces.config.gateway.queue_wait;
+        let all = take(self.slots.clone(), wait).await.ok_or_else(|| {
+            let message = format!(
+                "all {} places for requests are taken",
+                self.faces.config.gateway.max_requests
+            );
+            ApiError::busy(StatusCode::SERVICE_UNAVAILABLE, message)
+        })?;
+        let Some(spec) = spec else {
+            return Ok([Some(all), None]);
+        };
+        let own = take(self.slots_of(spec), wait).await.ok_or_else(|| {
+            let message = format!(
+                "function `{}` has its `concurrency` of {} requests",
+                spec.name, spec.limits.concurrency
+            );
+            ApiError::busy(StatusCode::TOO_MANY_REQUESTS, message)
+        })?;
+        Ok([Some(all), Some(own)])
+    }
+
+    fn slots_of(&self, spec: &Function) -> Arc<Semaphore> {
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        // The bound is part of the name, so that a deployment may change it.
+        let name = format!("{}/{}", spec.name, spec.limits.concurrency);
+        functions
+            .entry(name)
+            .or_insert_with(|| Arc::new(Semaphore::new(spec.limits.concurrency as usize)))
+            .clone()
+    }
+
+    fn bounded(&self, request: Request<Incoming>, bound: u64) -> (Request<Body>, Arc<AtomicBool>) {
+        let exceeded = Arc::new(AtomicBool::new(false));
+        let (noted, pause) = (exceeded.clone(), self.faces.config.gateway.body_timeout);
+        let bound = usize::try_from(bound).unwrap_or(usize::MAX);
+        let request = request.map(|body| {
+            let body = Limited::new(Unhurried::new(body, pause), bound);
+            body.map_err(move |error| {
+                noted.fetch_or(error.is::<http_body_util::LengthLimitError>(), Ordering::Relaxed);
+                error
+            })
+            .boxed_unsync()
+        });
+        (request, exceeded)
+    }
+
+    async fn recorded(
+        &self,
+        function: String,
+        place: Place,
+        request: Request<Body>,
+        bound: u64,
+    ) -> Response<Body> {
+        let (at, started) = (chrono::Utc::now().timestamp_millis(), Instant::now());
+        let path = request.uri().path().to_owned();
+        let traceparent = header_text(request.headers(), &TRACEPARENT).unwrap_or_default();
+        let (head, body) = request.into_parts();
+        let Ok(asked) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
+            return from_error(ApiError::bad("the request's body ended early"));
+        };
+        let response = self
+            .faces
+            .platform
+            .http(Request::from_parts(head, full(asked.clone())))
+            .await;
+        let duration = started.elapsed();
+        let (head, body) = response.into_parts();
+        let answered = match limited(body, bound).collect().await {
+            Ok(answered) => answered.to_bytes(),
+            Err(error) => {
+                tracing::warn!(function, %error, "a recorded response broke off");
+                return from_error(ApiError::new(
+                    StatusCode::BAD_GATEWAY,
+                    format!("function `{function}`: {error}"),
+                ));
+            }
+        };
+        self.faces.recorder.keep(Record {
+            at: at.cast_unsigned(),
+            function,
+            path,
+            traceparent,
+            status: head.status.as_u16(),
+            duration,
+            request: asked,
+            response: answered.clone(),
+            place: Arc::new(place),
+        });
+        Response::from_parts(head, full(answered))
+    }
+}
+
+impl Handler for Gateway {
+    async fn handle(self: Arc<Self>, peer: Peer, mut request: Request<Incoming>) -> Response<Body> {
+        let started = Instant::now();
+        let id = request_id(request.headers());
+        let traceparent = traceparent(request.headers());
+        request
+            .headers_mut()
+            .insert(TRACEPARENT.clone(), traceparent.clone());
+        request.headers_mut().insert(REQUEST_ID.clone(), id.clone());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (face, mut response) = self.route(peer, request).await;
+        response.headers_mut().insert(REQUEST_ID.clone(), id);
+        response
+            .headers_mut()
+            .entry(TRACEPARENT.clone())
+            .or_insert(traceparent);
+        let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+        self.faces.metrics.answered(face, status, elapsed.as_secs_f64());
+        tracing::debug!(%method, path, status, ?elapsed, peer = %peer.address, "answered");
+        response
+    }
+}
+
+async fn take(slots: Arc<Semaphore>, wait: Duration) -> Option<OwnedSemaphorePermit> {
+    match slots.clone().try_acquire_owned() {
+        Ok(permit) => Some(permit),
+        Err(_) => tokio::time::timeout(wait, slots.acquire_owned()).await.ok()?.ok(),
+    }
+}
+
+/// Where a request of this function is recorded, if it is.
+fn place_of(spec: &Function, path: &str) -> Option<(String, Place)> {
+    let record = spec.record.as_ref()?;
+    let wanted = record.routes.is_empty() || record.routes.iter().any(|route| route == path);
+    wanted.then(|| (spec.name.clone(), Place::from(record)))
+}
+
+fn limited(body: Body, bound: u64) -> Body {
+    Limited::new(body, usize::try_from(bound).unwrap_or(usize::MAX)).boxed_unsync()
+}
+
+fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn answer(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(full(text.into()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn from_error(error: ApiError) -> Response<Body> {
+    error
+        .into_response()
+        .map(|body| body.map_err(|error| Box::new(error) as _).boxed_unsync())
+}
+
+fn header_text(headers: &http::HeaderMap, name: &HeaderName) -> Option<String> {
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
+}
+
+/// The client's own id, where it is short and plain; a new one otherwise.
+fn request_id(headers: &http::HeaderMap) -> HeaderValue {
+    let plain = |value: &&HeaderValue| {
+        (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    let given = headers.get(&REQUEST_ID).filter(plain).cloned();
+    given
+        .or_else(|| HeaderValue::from_str(&ulid::Ulid::new().to_string()).ok())
+        .unwrap_or(HeaderValue::from_static("-"))
+}
+
+/// The client's W3C trace context, where it is one; a new root otherwise.
+fn traceparent(headers: &http::HeaderMap) -> HeaderValue {
+    let valid = |value: &&HeaderValue| {
+        let parts: Vec<&str> = value.to_str().unwrap_or_default().split('-').collect();
+        let hex = |text: &str, len| text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        matches!(parts.as_slice(), [version, trace, span, flags]
+            if *version == "00" && hex(trace, 32) && hex(span, 16) && hex(flags, 2))
+    };
+    let given = headers.get(&TRACEPARENT).filter(valid).cloned();
+    let fresh = || {
+        let (trace, span): (u128, u64) = (rand::random(), rand::random());
+        HeaderValue::from_str(&format!("00-{trace:032x}-{span:016x}-01")).ok()
+    };
+    given.or_else(fresh).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &HeaderName, value: &str) -> http::HeaderMap {
+        let mut headers = http::HeaderMap::new();
+        headers.insert(name.clone(), HeaderValue::from_str(value).unwrap());
+        headers
+    }
+
+    #[test]
+    fn ids_of_clients_are_kept_where_they_are_sound() {
+        assert_eq!(request_id(&with(&REQUEST_ID, "abc-1")), "abc-1");
+        assert_ne!(request_id(&with(&REQUEST_ID, "a b")), "a b");
+        let sound = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(traceparent(&with(&TRACEPARENT, sound)), sound);
+        let made = traceparent(&with(&TRACEPARENT, "00-short-00f067aa0ba902b7-01"));
+        assert_eq!(made.len(), sound.len());
+    }
+}

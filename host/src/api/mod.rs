@@ -1,0 +1,39 @@
+//! The faces of the host, one file each.
+
+pub mod error;
+pub mod gateway;
+pub mod guard;
+pub mod metrics;
+pub mod objects;
+pub mod s3;
+pub mod v1;
+pub mod worker;
+
+use std::sync::Arc;
+
+use tidegate_runtime::Platform;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::inference::WorkerPool;
+use crate::recorder::Recorder;
+use metrics::HostMetrics;
+
+/// What every face works on.
+#[derive(Clone)]
+pub struct Faces {
+    /// The platform.
+    pub platform: Arc<Platform>,
+    /// The workers that answer inference requests.
+    pub workers: Arc<WorkerPool>,
+    /// Keeps requests and responses.
+    pub recorder: Recorder,
+    /// What the host counts itself.
+    pub metrics: Arc<HostMetrics>,
+    /// The bounds.
+    pub config: Arc<Config>,
+    /// What workers present.
+    pub worker_token: Arc<str>,
+    /// Cancelled when the host drains: followers and long polls end.
+    pub stopping: CancellationToken,
+}

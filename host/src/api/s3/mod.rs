@@ -1,0 +1,87 @@
+//! The S3 face: buckets, objects, listings and multipart uploads, for any S3 client, path style.
+//!
+//! Every write goes through the platform, so that triggers fire whoever wrote. Signatures are required.
+
+mod buckets;
+mod checks;
+mod headers;
+mod listing;
+mod objects;
+mod operations;
+mod uploads;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Error, s3_error};
+use tidegate_runtime::sandbox::Body;
+use tidegate_runtime::store::{CommitError, StoreError};
+
+use super::Faces;
+use crate::server::{Handler, Peer, Unhurried};
+
+pub use buckets::create_bucket;
+pub use uploads::give_up_old_uploads;
+
+/// What the operations work on.
+#[derive(Clone)]
+struct Storage {
+    faces: Faces,
+}
+
+/// Answers every request that comes to the S3 port.
+pub struct S3Face {
+    service: S3Service,
+    faces: Faces,
+}
+
+impl S3Face {
+    /// A face over the faces' platform, with the configured keys.
+    pub fn new(faces: Faces) -> Self {
+        let keys = &faces.config.s3;
+        let mut builder = S3ServiceBuilder::new(Storage { faces: faces.clone() });
+        builder.set_auth(SimpleAuth::from_single(
+            keys.access_key.clone(),
+            keys.secret_key.clone(),
+        ));
+        Self {
+            service: builder.build(),
+            faces,
+        }
+    }
+}
+
+impl Handler for S3Face {
+    async fn handle(self: Arc<Self>, _peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        let started = Instant::now();
+        let pause = self.faces.config.gateway.body_timeout;
+        let request = request.map(|body| s3s::Body::http_body_unsync(Unhurried::new(body, pause)));
+        let response = self.service.call(request).await.unwrap_or_else(|error| {
+            tracing::warn!(?error, "an S3 request could not be answered");
+            let mut response = s3s::HttpResponse::new(s3s::Body::empty());
+            *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        });
+        self.faces
+            .metrics
+            .answered("s3", response.status().as_u16(), started.elapsed().as_secs_f64());
+        response.map(|body| body.map_err(Into::into).boxed_unsync())
+    }
+}
+
+fn unavailable(error: StoreError) -> S3Error {
+    tracing::warn!(%error, "an S3 request failed");
+    s3_error!(ServiceUnavailable, "{error}")
+}
+
+fn not_committed(error: CommitError) -> S3Error {
+    match error {
+        CommitError::Store(error) => unavailable(error),
+        conflict => s3_error!(PreconditionFailed, "{conflict}"),
+    }
+}

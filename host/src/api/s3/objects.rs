@@ -1,0 +1,337 @@
+//! Objects: put, get, head, delete, copy.
+
+use std::sync::Arc;
+
+use s3s::dto::*;
+use s3s::{S3Request, S3Result, TrailingHeaders, s3_error};
+use tidegate_runtime::store::{ObjectMeta, ObjectReader, Publication, Staged};
+
+use super::buckets::timestamp;
+use super::checks::{Promised, ReadConditions, promised, write_condition};
+use super::headers::{Kept, sent};
+use super::operations::Operations;
+use super::{Storage, not_committed, unavailable};
+use crate::api::objects::{self, StageError};
+
+impl Storage {
+    /// Stages a body and checks it against what the client promised.
+    pub(super) async fn stage(
+        &self,
+        body: Option<StreamingBlob>,
+        length: Option<i64>,
+        promised: Promised,
+        headers: &http::HeaderMap,
+        trailers: Option<TrailingHeaders>,
+    ) -> S3Result<(Staged, Checksum)> {
+        let bound = self.faces.config.gateway.max_object;
+        let length = length.and_then(|length| u64::try_from(length).ok());
+        if length.is_some_and(|length| length > bound) {
+            return Err(s3_error!(
+                EntityTooLarge,
+                "the body is larger than the {bound} bytes that are allowed"
+            ));
+        }
+        let mut hasher = promised.hasher(headers);
+        let body = body
+            .unwrap_or_else(|| StreamingBlob::wrap(futures::stream::empty::<Result<_, std::io::Error>>()));
+        let staged = objects::stage(self.store(), body, bound, |piece| hasher.update(piece))
+            .await
+            .map_err(not_staged)?;
+        if let Some(length) = length.filter(|length| *length != staged.size) {
+            return Err(s3_error!(
+                IncompleteBody,
+                "{length} bytes were announced, {} came",
+                staged.size
+            ));
+        }
+        let sums = promised.check(&staged.etag, hasher, trailers)?;
+        Ok((staged, sums))
+    }
+
+    pub(super) async fn publish(&self, publication: Publication) -> S3Result<ObjectMeta> {
+        self.faces
+            .platform
+            .publish(publication)
+            .await
+            .map_err(not_committed)
+    }
+
+    /// Opens an object of a bucket that exists.
+    pub(super) async fn open(&self, bucket: &str, key: &str) -> S3Result<Arc<dyn ObjectReader>> {
+        self.check_bucket(bucket).await?;
+        let found = self.store().open(bucket, key).await.map_err(unavailable)?;
+        found.ok_or_else(|| s3_error!(NoSuchKey, "there is no object `{key}`"))
+    }
+}
+
+pub(super) fn not_staged(error: StageError) -> s3s::S3Error {
+    match error {
+        StageError::Body(text) => s3_error!(IncompleteBody, "the body ended early: {text}"),
+        StageError::TooLarge(_) => s3_error!(EntityTooLarge, "{error}"),
+        StageError::Store(error) => unavailable(error),
+    }
+}
+
+/// The bucket and the key that a copy is made of.
+pub(super) fn source_of(source: &CopySource) -> S3Result<(&str, &str)> {
+    match source {
+        CopySource::Bucket {
+            bucket,
+            key,
+            version_id: None,
+        } => Ok((bucket, key)),
+        _ => Err(s3_error!(
+            NotImplemented,
+            "a copy is made of `bucket/key`, without a version"
+        )),
+    }
+}
+
+fn signed(number: u64) -> Option<i64> {
+    i64::try_from(number).ok()
+}
+
+impl Operations<'_> {
+    pub(super) async fn put_object(
+        &self,
+        mut request: S3Request<PutObjectInput>,
+    ) -> S3Result<PutObjectOutput> {
+        let (trailers, headers) = (
+            request.trailing_headers.take(),
+            std::mem::take(&mut request.headers),
+        );
+        let mut input = request.input;
+        self.0.check_bucket(&input.bucket).await?;
+        let found = self
+            .0
+            .store()
+            .head(&input.bucket, &input.key)
+            .await
+            .map_err(unavailable)?;
+        let condition = write_condition(
+            found.as_ref(),
+            input.if_match.as_ref(),
+            input.if_none_match.as_ref(),
+        )?;
+        let (promised, sent) = (promised!(input), sent!(input));
+        let (staged, sums) = self
+            .0
+            .stage(input.body, input.content_length, promised, &headers, trailers)
+            .await?;
+        let publication = Publication {
+            bucket: input.bucket,
+            key: input.key,
+            staged: Some(staged),
+            content_type: input.content_type,
+            user: sent.kept(),
+            condition,
+        };
+        let meta = self.0.publish(publication).await?;
+        Ok(PutObjectOutput {
+            e_tag: Some(ETag::Strong(meta.etag)),
+            checksum_crc32: sums.checksum_crc32,
+            checksum_crc32c: sums.checksum_crc32c,
+            checksum_crc64nvme: sums.checksum_crc64nvme,
+            checksum_sha1: sums.checksum_sha1,
+            checksum_sha256: sums.checksum_sha256,
+            ..Default::default()
+        })
+    }
+
+    pub(super) async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<GetObjectOutput> {
+        let input = request.input;
+        refuse_version(input.version_id.as_deref())?;
+        let object = self.0.open(&input.bucket, &input.key).await?;
+        let meta = object.meta().clone();
+        let conditions = ReadConditions {
+            if_match: input.if_match.as_ref(),
+            if_none_match: input.if_none_match.as_ref(),
+            if_modified_since: input.if_modified_since.as_ref(),
+            if_unmodified_since: input.if_unmodified_since.as_ref(),
+        };
+        conditions.check(&meta)?;
+        let range = input.range.map(|range| range.check(meta.size)).transpose()?;
+        let wanted = range.clone().unwrap_or(0..meta.size);
+        let mut output = GetObjectOutput {
+            accept_ranges: Some("bytes".into()),
+            content_length: signed(wanted.end - wanted.start),
+            content_range: range
+                .map(|range| format!("bytes {}-{}/{}", range.start, range.end - 1, meta.size)),
+            e_tag: Some(ETag::Strong(meta.etag.clone())),
+            last_modified: Some(timestamp(meta.modified)),
+            body: Some(StreamingBlob::wrap(objects::pieces(object, wanted))),
+            ..Default::default()
+        };
+        Kept::new(&meta.user).tell_get(&mut output);
+        output.content_type = input.response_content_type.or(meta.content_type);
+        output.content_disposition = input.response_content_disposition.or(output.content_disposition);
+        output.content_encoding = input.response_content_encoding.or(output.content_encoding);
+        output.content_language = input.response_content_language.or(output.content_language);
+        output.cache_control = input.response_cache_control.or(output.cache_control);
+        Ok(output)
+    }
+
+    pub(super) async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<HeadObjectOutput> {
+        let input = request.input;
+        refuse_version(input.version_id.as_deref())?;
+        self.0.check_bucket(&input.bucket).await?;
+        let found = self
+            .0
+            .store()
+            .head(&input.bucket, &input.key)
+            .await
+            .map_err(unavailable)?;
+        let meta = found.ok_or_else(|| s3_error!(NoSuchKey, "there is no object `{}`", input.key))?;
+        let conditions = ReadConditions {
+            if_match: input.if_match.as_ref(),
+            if_none_match: input.if_none_match.as_ref(),
+            if_modified_since: input.if_modified_since.as_ref(),
+            if_unmodified_since: input.if_unmodified_since.as_ref(),
+        };
+        conditions.check(&meta)?;
+        let mut output = HeadObjectOutput {
+            accept_ranges: Some("bytes".into()),
+            content_length: signed(meta.size),
+            content_type: meta.content_type,
+            e_tag: Some(ETag::Strong(meta.etag)),
+            last_modified: Some(timestamp(meta.modified)),
+            ..Default::default()
+        };
+        Kept::new(&meta.user).tell_head(&mut output);
+        Ok(output)
+    }
+
+    pub(super) async fn get_object_tagging(
+        &self,
+        request: S3Request<GetObjectTaggingInput>,
+    ) -> S3Result<GetObjectTaggingOutput> {
+        self.0.open(&request.input.bucket, &request.input.key).await?;
+        Ok(GetObjectTaggingOutput {
+            tag_set: Vec::new(),
+            version_id: None,
+        })
+    }
+
+    pub(super) async fn delete_object(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<DeleteObjectOutput> {
+        let input = request.input;
+        refuse_version(input.version_id.as_deref())?;
+        self.0.check_bucket(&input.bucket).await?;
+        let Some(meta) = self
+            .0
+            .store()
+            .head(&input.bucket, &input.key)
+            .await
+            .map_err(unavailable)?
+        else {
+            return Ok(DeleteObjectOutput::default());
+        };
+        let condition = write_condition(Some(&meta), input.if_match.as_ref(), None)?;
+        let deletion = Publication {
+            condition,
+            ..objects::deletion(&input.bucket, &input.key)
+        };
+        self.0.publish(deletion).await?;
+        Ok(DeleteObjectOutput::default())
+    }
+
+    pub(super) async fn delete_objects(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<DeleteObjectsOutput> {
+        let input = request.input;
+        self.0.check_bucket(&input.bucket).await?;
+        let (mut deleted, mut errors) = (Vec::new(), Vec::new());
+        for object in input.delete.objects {
+            match objects::delete(&self.0.faces.platform, &input.bucket, &object.key).await {
+                Ok(()) => deleted.push(DeletedObject {
+                    key: Some(object.key),
+                    ..Default::default()
+                }),
+                Err(error) => errors.push(Error {
+                    key: Some(object.key),
+                    code: Some("InternalError".into()),
+                    message: Some(error.message),
+                    version_id: None,
+                }),
+            }
+        }
+        let deleted = (!input.delete.quiet.unwrap_or_default()).then_some(deleted);
+        Ok(DeleteObjectsOutput {
+            deleted,
+            errors: (!errors.is_empty()).then_some(errors),
+            ..Default::default()
+        })
+    }
+
+    pub(super) async fn copy_object(
+        &self,
+        request: S3Request<CopyObjectInput>,
+    ) -> S3Result<CopyObjectOutput> {
+        let mut input = request.input;
+        self.0.check_bucket(&input.bucket).await?;
+        let (bucket, key) = source_of(&input.copy_source)?;
+        let source = self.0.open(bucket, key).await?;
+        let meta = source.meta().clone();
+        let conditions = ReadConditions {
+            if_match: input.copy_source_if_match.as_ref(),
+            if_none_match: input.copy_source_if_none_match.as_ref(),
+            if_modified_since: input.copy_source_if_modified_since.as_ref(),
+            if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
+        };
+        let unwanted = |_| s3_error!(PreconditionFailed, "the source has the etag `{}`", meta.etag);
+        conditions.check(&meta).map_err(unwanted)?;
+        let replace = input
+            .metadata_directive
+            .as_ref()
+            .is_some_and(|it| it.as_str() == MetadataDirective::REPLACE);
+        if !replace && (bucket, key) == (input.bucket.as_str(), input.key.as_str()) {
+            return Err(s3_error!(
+                InvalidRequest,
+                "a copy to itself must replace the metadata"
+            ));
+        }
+        let bound = self.0.faces.config.gateway.max_object;
+        let pieces = objects::pieces(source, 0..meta.size);
+        let staged = objects::stage(self.0.store(), pieces, bound, |_| {})
+            .await
+            .map_err(not_staged)?;
+        let (content_type, user) = match replace {
+            true => (input.content_type.take(), sent!(input).kept()),
+            false => (meta.content_type, meta.user),
+        };
+        let published = self.0.publish(Publication {
+            bucket: input.bucket,
+            key: input.key,
+            staged: Some(staged),
+            content_type,
+            user,
+            condition: Default::default(),
+        });
+        let meta = published.await?;
+        let result = CopyObjectResult {
+            e_tag: Some(ETag::Strong(meta.etag)),
+            last_modified: Some(timestamp(meta.modified)),
+            ..Default::default()
+        };
+        Ok(CopyObjectOutput {
+            copy_object_result: Some(result),
+            ..Default::default()
+        })
+    }
+}
+
+fn refuse_version(version: Option<&str>) -> S3Result<()> {
+    match version {
+        None | Some("null") => Ok(()),
+        Some(version) => Err(s3_error!(
+            NoSuchVersion,
+            "there is no version `{version}`: objects have one version"
+        )),
+    }
+}

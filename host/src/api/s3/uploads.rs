@@ -1,0 +1,469 @@
+//! Multipart uploads: an upload is a row, its parts are objects of a system bucket until it is completed.
+//!
+//! Both are durable, so an upload goes on after a restart of the host.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use s3s::crypto::{Checksum as _, Md5};
+use s3s::dto::*;
+use s3s::{S3Request, S3Result, s3_error};
+use serde::{Deserialize, Serialize};
+use tidegate_runtime::store::{
+    Condition, ObjectMeta, Order, Publication, Staged, StateWrite, Store, StoreError, Unit,
+};
+
+use super::buckets::timestamp;
+use super::checks::{promised, write_condition};
+use super::headers::sent;
+use super::objects::{not_staged, source_of};
+use super::operations::Operations;
+use super::{Storage, not_committed, unavailable};
+use crate::api::objects;
+
+/// The table of uploads and the bucket of their parts.
+const UPLOADS: &str = "$uploads";
+/// Parts of one upload, as S3 has it.
+const PARTS: i32 = 10_000;
+/// Bytes of every part but the last, as S3 has it.
+const SMALLEST: u64 = 5 << 20;
+/// From this size on, the client is kept waiting by white space while the parts are joined.
+const LARGE: u64 = 64 << 20;
+/// Rows or parts that are read at one time.
+const PAGE: usize = 1000;
+
+#[derive(Serialize, Deserialize)]
+struct Upload {
+    bucket: String,
+    key: String,
+    content_type: Option<String>,
+    user: BTreeMap<String, String>,
+    created: u64,
+}
+
+/// The time, in milliseconds since the Unix epoch.
+pub(super) fn now() -> u64 {
+    chrono::Utc::now().timestamp_millis().cast_unsigned()
+}
+
+fn part_key(id: &str, number: i32) -> String {
+    format!("{id}/{number:05}")
+}
+
+fn number_of(meta: &ObjectMeta) -> Option<i32> {
+    meta.key.rsplit('/').next()?.parse().ok()
+}
+
+fn row(id: &str, value: Option<Bytes>) -> StateWrite {
+    StateWrite {
+        table: UPLOADS.into(),
+        key: id.into(),
+        value,
+        condition: Condition::None,
+    }
+}
+
+async fn parts(store: &dyn Store, id: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+    let (mut parts, mut after) = (Vec::new(), None);
+    loop {
+        let page = store
+            .list(UPLOADS, &format!("{id}/"), after.as_deref(), PAGE)
+            .await?;
+        parts.extend(page.entries);
+        after = page.next;
+        if after.is_none() {
+            return Ok(parts);
+        }
+    }
+}
+
+/// Forgets an upload with its parts.
+async fn forget(store: &dyn Store, id: &str) -> S3Result<()> {
+    let parts = parts(store, id).await.map_err(unavailable)?;
+    let objects = parts
+        .iter()
+        .map(|part| objects::deletion(UPLOADS, &part.key))
+        .collect();
+    let unit = Unit {
+        state: vec![row(id, None)],
+        objects,
+        ..Unit::default()
+    };
+    store.commit(unit).await.map_err(not_committed)
+}
+
+/// Gives up the uploads that were begun before `limit` and not completed; answers how many.
+pub async fn give_up_old_uploads(store: &dyn Store, lifetime: std::time::Duration) -> S3Result<usize> {
+    let limit = now().saturating_sub(lifetime.as_millis() as u64);
+    let page = store
+        .query(UPLOADS, "", None, PAGE, Order::Ascending)
+        .await
+        .map_err(unavailable)?;
+    let mut given_up = 0;
+    for (id, row) in page.entries {
+        let upload: Option<Upload> = serde_json::from_slice(&row.value).ok();
+        if upload.is_none_or(|upload| upload.created < limit) {
+            forget(store, &id).await?;
+            given_up += 1;
+        }
+    }
+    Ok(given_up)
+}
+
+impl Storage {
+    async fn upload(&self, id: &str, bucket: &str, key: &str) -> S3Result<Upload> {
+        let row = self.store().get(UPLOADS, id).await.map_err(unavailable)?;
+        let upload: Option<Upload> = row.and_then(|row| serde_json::from_slice(&row.value).ok());
+        let upload = upload.filter(|upload| upload.bucket == bucket && upload.key == key);
+        upload.ok_or_else(|| s3_error!(NoSuchUpload, "there is no upload `{id}` of `{bucket}/{key}`"))
+    }
+
+    async fn keep_part(&self, id: &str, number: i32, staged: Staged) -> S3Result<()> {
+        let part = Publication {
+            bucket: UPLOADS.into(),
+            key: part_key(id, number),
+            staged: Some(staged),
+            content_type: None,
+            user: BTreeMap::new(),
+            condition: Condition::None,
+        };
+        self.store()
+            .commit(Unit {
+                objects: vec![part],
+                ..Unit::default()
+            })
+            .await
+            .map_err(not_committed)
+    }
+
+    /// The parts that the client names, in their order, checked against those that came.
+    async fn named_parts(&self, id: &str, named: Vec<CompletedPart>) -> S3Result<Vec<ObjectMeta>> {
+        let mut there: BTreeMap<i32, ObjectMeta> = BTreeMap::new();
+        for part in parts(self.store(), id).await.map_err(unavailable)? {
+            there.extend(number_of(&part).map(|number| (number, part)));
+        }
+        let mut chosen: Vec<ObjectMeta> = Vec::new();
+        let mut last = 0;
+        for part in named {
+            let number = part.part_number.unwrap_or_default();
+            if number <= last {
+                return Err(s3_error!(
+                    InvalidPartOrder,
+                    "part {number} comes after part {last}"
+                ));
+            }
+            last = number;
+            let found = there
+                .remove(&number)
+                .ok_or_else(|| s3_error!(InvalidPart, "part {number} was not uploaded"))?;
+            let etag = part.e_tag.map(ETag::into_value).unwrap_or_default();
+            if etag != found.etag {
+                return Err(s3_error!(
+                    InvalidPart,
+                    "part {number} has the etag `{}`, not `{etag}`",
+                    found.etag
+                ));
+            }
+            chosen.push(found);
+        }
+        let rest = chosen.len().saturating_sub(1);
+        if let Some(small) = chosen.iter().take(rest).find(|part| part.size < SMALLEST) {
+            let number = number_of(small).unwrap_or_default();
+            return Err(s3_error!(
+                EntityTooSmall,
+                "part {number} has {} bytes, the least is {SMALLEST}",
+                small.size
+            ));
+        }
+        if chosen.is_empty() {
+            return Err(s3_error!(
+                MalformedXML,
+                "an upload is completed with at least one part"
+            ));
+        }
+        Ok(chosen)
+    }
+
+    /// Joins the parts into one object, publishes it, and forgets the upload.
+    async fn join(
+        self,
+        id: String,
+        upload: Upload,
+        parts: Vec<ObjectMeta>,
+        condition: Condition,
+    ) -> S3Result<CompleteMultipartUploadOutput> {
+        let mut stage = self.store().stage().await.map_err(unavailable)?;
+        let mut md5 = Md5::new();
+        for part in &parts {
+            md5.update(&bytes_of_hex(&part.etag));
+            let object = self.store().open(UPLOADS, &part.key).await.map_err(unavailable)?;
+            let object = object.ok_or_else(|| s3_error!(NoSuchUpload, "the upload was aborted meanwhile"))?;
+            let mut pieces = objects::pieces(object, 0..part.size);
+            while let Some(piece) = pieces.next().await {
+                stage
+                    .write(piece.map_err(unavailable)?)
+                    .await
+                    .map_err(unavailable)?;
+            }
+        }
+        let staged = stage.finish().await.map_err(unavailable)?;
+        let etag = format!("{}-{}", objects::hex(md5.finalize().as_ref()), parts.len());
+        let publication = Publication {
+            bucket: upload.bucket.clone(),
+            key: upload.key.clone(),
+            staged: Some(Staged { etag, ..staged }),
+            content_type: upload.content_type,
+            user: upload.user,
+            condition,
+        };
+        let meta = self.publish(publication).await?;
+        forget(self.store(), &id).await?;
+        Ok(CompleteMultipartUploadOutput {
+            location: Some(format!("/{}/{}", upload.bucket, upload.key)),
+            bucket: Some(upload.bucket),
+            key: Some(upload.key),
+            e_tag: Some(ETag::Strong(meta.etag)),
+            ..Default::default()
+        })
+    }
+}
+
+fn bytes_of_hex(hex: &str) -> Vec<u8> {
+    let digit = |byte: u8| (byte as char).to_digit(16).unwrap_or_default() as u8;
+    hex.as_bytes()
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |byte, &half| byte << 4 | digit(half)))
+        .collect()
+}
+
+fn checked_number(number: i32) -> S3Result<i32> {
+    if (1..=PARTS).contains(&number) {
+        return Ok(number);
+    }
+    Err(s3_error!(
+        InvalidArgument,
+        "the part number is {number}, allowed are 1 to {PARTS}"
+    ))
+}
+
+impl Operations<'_> {
+    pub(super) async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<CreateMultipartUploadOutput> {
+        let mut input = request.input;
+        self.0.check_bucket(&input.bucket).await?;
+        let upload = Upload {
+            user: sent!(input).kept(),
+            bucket: input.bucket,
+            key: input.key,
+            content_type: input.content_type,
+            created: now(),
+        };
+        let id = ulid::Ulid::new().to_string();
+        let value = serde_json::to_vec(&upload)
+            .map_err(StoreError::new)
+            .map_err(unavailable)?;
+        let unit = Unit {
+            state: vec![row(&id, Some(value.into()))],
+            ..Unit::default()
+        };
+        self.0.store().commit(unit).await.map_err(not_committed)?;
+        Ok(CreateMultipartUploadOutput {
+            bucket: Some(upload.bucket),
+            key: Some(upload.key),
+            upload_id: Some(id),
+            ..Default::default()
+        })
+    }
+
+    pub(super) async fn upload_part(
+        &self,
+        mut request: S3Request<UploadPartInput>,
+    ) -> S3Result<UploadPartOutput> {
+        let (trailers, headers) = (
+            request.trailing_headers.take(),
+            std::mem::take(&mut request.headers),
+        );
+        let mut input = request.input;
+        let number = checked_number(input.part_number)?;
+        self.0.upload(&input.upload_id, &input.bucket, &input.key).await?;
+        let promised = promised!(input);
+        let (staged, sums) = self
+            .0
+            .stage(input.body, input.content_length, promised, &headers, trailers)
+            .await?;
+        let etag = staged.etag.clone();
+        self.0.keep_part(&input.upload_id, number, staged).await?;
+        Ok(UploadPartOutput {
+            e_tag: Some(ETag::Strong(etag)),
+            checksum_crc32: sums.checksum_crc32,
+            checksum_crc32c: sums.checksum_crc32c,
+            checksum_crc64nvme: sums.checksum_crc64nvme,
+            checksum_sha1: sums.checksum_sha1,
+            checksum_sha256: sums.checksum_sha256,
+            ..Default::default()
+        })
+    }
+
+    pub(super) async fn upload_part_copy(
+        &self,
+        request: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<UploadPartCopyOutput> {
+        let input = request.input;
+        let number = checked_number(input.part_number)?;
+        self.0.upload(&input.upload_id, &input.bucket, &input.key).await?;
+        let (bucket, key) = source_of(&input.copy_source)?;
+        let source = self.0.open(bucket, key).await?;
+        let range = match input.copy_source_range.as_deref().map(Range::parse) {
+            None => 0..source.meta().size,
+            Some(Ok(range)) => range.check(source.meta().size)?,
+            Some(Err(error)) => return Err(s3_error!(InvalidArgument, "`x-amz-copy-source-range`: {error}")),
+        };
+        let bound = self.0.faces.config.gateway.max_object;
+        let pieces = objects::pieces(source, range);
+        let staged = objects::stage(self.0.store(), pieces, bound, |_| {})
+            .await
+            .map_err(not_staged)?;
+        let result = CopyPartResult {
+            e_tag: Some(ETag::Strong(staged.etag.clone())),
+            last_modified: Some(timestamp(now())),
+            ..Default::default()
+        };
+        self.0.keep_part(&input.upload_id, number, staged).await?;
+        Ok(UploadPartCopyOutput {
+            copy_part_result: Some(result),
+            ..Default::default()
+        })
+    }
+
+    pub(super) async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<ListPartsOutput> {
+        let input = request.input;
+        self.0.upload(&input.upload_id, &input.bucket, &input.key).await?;
+        let marker = input.part_number_marker.unwrap_or_default().clamp(0, PARTS);
+        let limit = input.max_parts.unwrap_or(1000).clamp(1, 1000);
+        let (prefix, after) = (
+            format!("{}/", input.upload_id),
+            part_key(&input.upload_id, marker),
+        );
+        let page = self
+            .0
+            .store()
+            .list(UPLOADS, &prefix, Some(&after), limit as usize)
+            .await
+            .map_err(unavailable)?;
+        let parts: Vec<Part> = page.entries.iter().map(part_of).collect();
+        Ok(ListPartsOutput {
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            upload_id: Some(input.upload_id),
+            part_number_marker: Some(marker),
+            max_parts: Some(limit),
+            is_truncated: Some(page.next.is_some()),
+            next_part_number_marker: parts.last().and_then(|part| part.part_number),
+            parts: Some(parts),
+            ..Default::default()
+        })
+    }
+
+    pub(super) async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<ListMultipartUploadsOutput> {
+        let input = request.input;
+        self.0.check_bucket(&input.bucket).await?;
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let page = self
+            .0
+            .store()
+            .query(UPLOADS, "", None, PAGE, Order::Ascending)
+            .await
+            .map_err(unavailable)?;
+        let mut uploads = Vec::new();
+        for (id, row) in page.entries {
+            let Ok(upload) = serde_json::from_slice::<Upload>(&row.value) else {
+                continue;
+            };
+            if upload.bucket == input.bucket && upload.key.starts_with(&prefix) {
+                uploads.push(MultipartUpload {
+                    key: Some(upload.key),
+                    upload_id: Some(id),
+                    initiated: Some(timestamp(upload.created)),
+                    ..Default::default()
+                });
+            }
+        }
+        uploads.sort_by(|a, b| (&a.key, &a.upload_id).cmp(&(&b.key, &b.upload_id)));
+        Ok(ListMultipartUploadsOutput {
+            bucket: Some(input.bucket),
+            prefix: input.prefix,
+            uploads: Some(uploads),
+            is_truncated: Some(false),
+            ..Default::default()
+        })
+    }
+
+    pub(super) async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<CompleteMultipartUploadOutput> {
+        let input = request.input;
+        let upload = self.0.upload(&input.upload_id, &input.bucket, &input.key).await?;
+        let named = input
+            .multipart_upload
+            .and_then(|upload| upload.parts)
+            .unwrap_or_default();
+        let parts = self.0.named_parts(&input.upload_id, named).await?;
+        let found = self
+            .0
+            .store()
+            .head(&input.bucket, &input.key)
+            .await
+            .map_err(unavailable)?;
+        let condition = write_condition(
+            found.as_ref(),
+            input.if_match.as_ref(),
+            input.if_none_match.as_ref(),
+        )?;
+        let (size, bound) = (
+            parts.iter().map(|part| part.size).sum::<u64>(),
+            self.0.faces.config.gateway.max_object,
+        );
+        if size > bound {
+            return Err(s3_error!(
+                EntityTooLarge,
+                "the parts have {size} bytes, {bound} are allowed"
+            ));
+        }
+        let joining = self.0.clone().join(input.upload_id, upload, parts, condition);
+        if size < LARGE {
+            return joining.await;
+        }
+        let future: futures::future::BoxFuture<'static, _> = Box::pin(joining);
+        Ok(CompleteMultipartUploadOutput {
+            future: Some(future),
+            ..Default::default()
+        })
+    }
+
+    pub(super) async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<AbortMultipartUploadOutput> {
+        let input = request.input;
+        self.0.upload(&input.upload_id, &input.bucket, &input.key).await?;
+        forget(self.0.store(), &input.upload_id).await?;
+        Ok(AbortMultipartUploadOutput::default())
+    }
+}
+
+fn part_of(meta: &ObjectMeta) -> Part {
+    Part {
+        part_number: number_of(meta),
+        size: i64::try_from(meta.size).ok(),
+        e_tag: Some(ETag::Strong(meta.etag.clone())),
+        last_modified: Some(timestamp(meta.modified)),
+        ..Default::default()
+    }
+}

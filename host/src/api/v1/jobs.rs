@@ -1,0 +1,23 @@
+//! Jobs of the worker pool.
+
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::limit;
+use crate::api::Faces;
+use crate::api::error::{ApiError, Json, Query};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct List {
+    limit: Option<usize>,
+}
+
+pub(super) async fn list(
+    State(faces): State<Faces>,
+    Query(asked): Query<List>,
+) -> Result<Json<Value>, ApiError> {
+    let jobs = faces.platform.jobs().list(limit(asked.limit)?).await?;
+    Ok(Json(json!({ "jobs": jobs })))
+}

@@ -1,0 +1,66 @@
+//! `/api/v1`: what people, scripts and the command line call.
+
+mod events;
+mod functions;
+mod jobs;
+mod logs;
+mod models;
+mod objects;
+mod runs;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+
+use super::Faces;
+use super::error::ApiError;
+
+/// Entries of a list when nobody says how many.
+const DEFAULT_LIMIT: usize = 100;
+/// Entries of a list at most.
+const MOST: usize = 10_000;
+
+/// The routes.
+pub fn router(faces: Faces) -> Router {
+    let bound = usize::try_from(faces.config.gateway.max_body).unwrap_or(usize::MAX);
+    let routes = Router::new()
+        .route("/functions", get(functions::list))
+        .route("/functions/{name}/invoke", post(functions::invoke))
+        .route("/deploy", post(functions::deploy))
+        .route("/events", get(events::follow).post(events::emit))
+        .route("/runs", get(runs::list))
+        .route("/runs/{run}", get(runs::one))
+        .route("/logs", get(logs::list))
+        .route("/jobs", get(jobs::list))
+        .route("/models", get(models::list))
+        .route("/models/{name}", get(models::one))
+        .route("/objects/{bucket}", get(objects::list))
+        .route(
+            "/objects/{bucket}/{*key}",
+            get(objects::read).put(objects::write).delete(objects::delete),
+        );
+    Router::new()
+        .nest("/api/v1", routes)
+        .fallback(async |method: http::Method, uri: http::Uri| {
+            ApiError::missing(format!("there is no `{method} {}`", uri.path()))
+        })
+        .method_not_allowed_fallback(async |method: http::Method, uri: http::Uri| {
+            ApiError::new(
+                http::StatusCode::METHOD_NOT_ALLOWED,
+                format!("`{}` does not take `{method}`", uri.path()),
+            )
+        })
+        .layer(DefaultBodyLimit::max(bound))
+        .with_state(faces)
+}
+
+/// How many entries a list shall have.
+fn limit(asked: Option<usize>) -> Result<usize, ApiError> {
+    match asked {
+        None => Ok(DEFAULT_LIMIT),
+        Some(limit @ 1..=MOST) => Ok(limit),
+        Some(limit) => Err(ApiError::bad(format!(
+            "`limit` is {limit}, allowed are 1 to {MOST}"
+        ))),
+    }
+}

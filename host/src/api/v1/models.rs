@@ -1,0 +1,76 @@
+//! The model registry, read only.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, State};
+use serde_json::{Map, Value, json};
+use tidegate_ml::registry::{self, Key};
+use tidegate_runtime::store::{Order, Store, StoreError};
+
+use crate::api::Faces;
+use crate::api::error::{ApiError, Json};
+
+/// Rows that are read at one time.
+const PAGE: usize = 1000;
+/// Rows that are read in all.
+const MOST: usize = 20_000;
+
+#[derive(Default)]
+struct Model {
+    aliases: Map<String, Value>,
+    versions: Vec<Value>,
+}
+
+pub(super) async fn list(State(faces): State<Faces>) -> Result<Json<Value>, ApiError> {
+    let models = read(faces.platform.store().as_ref(), "").await?;
+    let models: Vec<Value> = models
+        .into_iter()
+        .map(|(name, model)| shown(&name, model))
+        .collect();
+    Ok(Json(json!({ "models": models })))
+}
+
+pub(super) async fn one(
+    State(faces): State<Faces>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let mut models = read(faces.platform.store().as_ref(), &format!("{name}/")).await?;
+    let model = models
+        .remove(&name)
+        .ok_or_else(|| ApiError::missing(format!("there is no model `{name}`")))?;
+    Ok(Json(shown(&name, model)))
+}
+
+/// The newest version comes first.
+fn shown(name: &str, mut model: Model) -> Value {
+    model.versions.reverse();
+    json!({ "name": name, "aliases": model.aliases, "versions": model.versions })
+}
+
+async fn read(store: &dyn Store, prefix: &str) -> Result<BTreeMap<String, Model>, StoreError> {
+    let mut models: BTreeMap<String, Model> = BTreeMap::new();
+    let (mut after, mut seen) = (None, 0);
+    loop {
+        let page = store
+            .query(registry::TABLE, prefix, after.as_deref(), PAGE, Order::Ascending)
+            .await?;
+        seen += page.entries.len();
+        for (key, row) in page.entries {
+            let value: Value = serde_json::from_slice(&row.value).unwrap_or_default();
+            match registry::parse_key(&key) {
+                Some(Key::Version(model, _)) => {
+                    models.entry(model.to_owned()).or_default().versions.push(value)
+                }
+                Some(Key::Alias(model, alias)) => {
+                    let aliases = &mut models.entry(model.to_owned()).or_default().aliases;
+                    aliases.insert(alias.to_owned(), value["version"].clone());
+                }
+                Some(Key::Next(_)) | None => {}
+            }
+        }
+        after = page.next;
+        if after.is_none() || seen >= MOST {
+            return Ok(models);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! `/worker/v1`: what workers call. They lease jobs, report on them, and touch only what a job names.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use http::{HeaderMap, Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tidegate_runtime::jobs::{EndError, Job, LeaseLost};
+
+use super::error::{ApiError, Json};
+use super::{Faces, objects};
+
+/// The header that carries a lease's token.
+pub const LEASE_HEADER: &str = "x-tidegate-lease";
+/// The bucket of checkpoints.
+pub const CHECKPOINTS: &str = "tidegate-jobs";
+/// The longest wait for a job that one request may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The routes.
+pub fn router(faces: Faces) -> Router {
+    let bound = usize::try_from(faces.config.gateway.max_body).unwrap_or(usize::MAX);
+    let routes = Router::new()
+        .route("/register", post(register))
+        .route("/lease", post(lease))
+        .route("/jobs/{id}/heartbeat", post(heartbeat))
+        .route("/jobs/{id}/complete", post(complete))
+        .route("/jobs/{id}/fail", post(fail))
+        .route("/objects/{bucket}/{*key}", get(read).put(write).delete(delete));
+    Router::new()
+        .nest("/worker/v1", routes)
+        .fallback(async |method: Method, uri: http::Uri| {
+            ApiError::missing(format!("there is no `{method} {}`", uri.path()))
+        })
+        .layer(DefaultBodyLimit::max(bound))
+        .with_state(faces)
+}
+
+#[derive(Deserialize)]
+struct Register {
+    worker: String,
+    #[serde(default)]
+    devices: Vec<Value>,
+    #[serde(default)]
+    kinds: Vec<String>,
+    inference_addr: Option<String>,
+}
+
+async fn register(State(faces): State<Faces>, Json(asked): Json<Register>) -> Result<Json<Value>, ApiError> {
+    if let Some(address) = &asked.inference_addr {
+        faces.workers.join(address).map_err(ApiError::bad)?;
+    }
+    let devices: Vec<&str> = asked
+        .devices
+        .iter()
+        .filter_map(|device| device["kind"].as_str())
+        .collect();
+    let (kinds, inference) = (asked.kinds.join(","), asked.inference_addr.unwrap_or_default());
+    tracing::info!(
+        worker = asked.worker,
+        devices = devices.join(","),
+        kinds,
+        inference,
+        "worker registered"
+    );
+    Ok(Json(json!({})))
+}
+
+#[derive(Deserialize)]
+struct Lease {
+    worker: String,
+    kinds: Vec<String>,
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+async fn lease(State(faces): State<Faces>, Json(asked): Json<Lease>) -> Result<Response, ApiError> {
+    let wait = Duration::from_millis(asked.wait_ms).min(LONGEST_WAIT);
+    let leasing = faces.platform.jobs().lease(&asked.worker, &asked.kinds, wait);
+    let leased = faces
+        .stopping
+        .run_until_cancelled(leasing)
+        .await
+        .transpose()?
+        .flatten();
+    let Some(leased) = leased else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let job = &leased.job;
+    tracing::info!(
+        job = job.id,
+        kind = job.kind,
+        attempt = job.attempt,
+        worker = asked.worker,
+        "job leased"
+    );
+    let answer = json!({
+        "job": { "id": job.id, "kind": job.kind, "config": job.config, "attempt": job.attempt, "run": job.run },
+        "lease": { "token": leased.token, "expires_ms": leased.expires.as_millis() as u64 },
+    });
+    Ok(Json(answer).into_response())
+}
+
+#[derive(Deserialize)]
+struct Heartbeat {
+    token: String,
+    progress: Option<Value>,
+}
+
+async fn heartbeat(
+    State(faces): State<Faces>,
+    Path(id): Path<String>,
+    Json(asked): Json<Heartbeat>,
+) -> Result<Json<Value>, ApiError> {
+    let cancel = faces
+        .platform
+        .jobs()
+        .heartbeat(&id, &asked.token, asked.progress)?;
+    Ok(Json(json!({ "cancel": cancel })))
+}
+
+#[derive(Deserialize)]
+struct Complete {
+    token: String,
+    #[serde(default)]
+    outputs: Value,
+}
+
+async fn complete(
+    State(faces): State<Faces>,
+    Path(id): Path<String>,
+    Json(asked): Json<Complete>,
+) -> Result<Json<Value>, ApiError> {
+    faces
+        .platform
+        .jobs()
+        .complete(&id, &asked.token, asked.outputs)
+        .await?;
+    tracing::info!(job = id, "job completed");
+    Ok(Json(json!({})))
+}
+
+#[derive(Deserialize)]
+struct Fail {
+    token: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    retry: bool,
+}
+
+async fn fail(
+    State(faces): State<Faces>,
+    Path(id): Path<String>,
+    Json(asked): Json<Fail>,
+) -> Result<Json<Value>, ApiError> {
+    faces
+        .platform
+        .jobs()
+        .fail(&id, &asked.token, &asked.reason, asked.retry)
+        .await?;
+    tracing::warn!(job = id, reason = asked.reason, retry = asked.retry, "job failed");
+    Ok(Json(json!({})))
+}
+
+type Place = Path<(String, String)>;
+
+async fn read(
+    State(faces): State<Faces>,
+    method: Method,
+    place: Place,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Path((bucket, key)) = place;
+    match lease_of(&faces, &headers)? {
+        Some(job) => allow(&job, Access::Read, &bucket, &key)?,
+        None if faces.workers.may_read(&bucket, &key) => {}
+        None => {
+            return Err(denied(
+                "without a lease, a worker may read the model files it was told to load",
+                &bucket,
+                &key,
+            ));
+        }
+    }
+    objects::read(
+        faces.platform.store().as_ref(),
+        &bucket,
+        &key,
+        &headers,
+        method != Method::HEAD,
+    )
+    .await
+}
+
+async fn write(
+    State(faces): State<Faces>,
+    place: Place,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let Path((bucket, key)) = place;
+    allow_change(&faces, &headers, &bucket, &key)?;
+    let bound = faces.config.gateway.max_object;
+    let meta = objects::write(&faces.platform, &bucket, &key, &headers, body, bound).await?;
+    Ok(Json(
+        json!({ "bucket": bucket, "key": key, "size": meta.size, "etag": meta.etag }),
+    ))
+}
+
+async fn delete(
+    State(faces): State<Faces>,
+    place: Place,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let Path((bucket, key)) = place;
+    allow_change(&faces, &headers, &bucket, &key)?;
+    objects::delete(&faces.platform, &bucket, &key).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn allow_change(faces: &Faces, headers: &HeaderMap, bucket: &str, key: &str) -> Result<(), ApiError> {
+    match lease_of(faces, headers)? {
+        Some(job) => allow(&job, Access::Write, bucket, key),
+        None => Err(denied("without a lease, a worker writes nothing", bucket, key)),
+    }
+}
+
+/// The job of the lease that a request carries; a lease that is lost is an error, not a lesser right.
+fn lease_of(faces: &Faces, headers: &HeaderMap) -> Result<Option<Job>, ApiError> {
+    let Some(token) = headers.get(LEASE_HEADER) else {
+        return Ok(None);
+    };
+    let job = token
+        .to_str()
+        .ok()
+        .and_then(|token| faces.platform.jobs().scope(token));
+    let lost = || {
+        ApiError::new(
+            StatusCode::CONFLICT,
+            format!("the lease of `{LEASE_HEADER}` is lost"),
+        )
+    };
+    job.map(Some).ok_or_else(lost)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+fn allow(job: &Job, access: Access, bucket: &str, key: &str) -> Result<(), ApiError> {
+    let place = format!("{bucket}/{key}");
+    let reads = job.reads.iter().filter(|_| access == Access::Read);
+    let own = bucket == CHECKPOINTS && key.starts_with(&job.checkpoints());
+    if own
+        || reads
+            .chain(&job.writes)
+            .any(|prefix| place.starts_with(prefix.as_str()))
+    {
+        return Ok(());
+    }
+    Err(denied(
+        &format!(
+            "job `{}` reads {:?} and writes {:?}",
+            job.id, job.reads, job.writes
+        ),
+        bucket,
+        key,
+    ))
+}
+
+fn denied(rule: &str, bucket: &str, key: &str) -> ApiError {
+    ApiError::new(
+        StatusCode::FORBIDDEN,
+        format!("`{bucket}/{key}` is not allowed: {rule}"),
+    )
+}
+
+impl From<LeaseLost> for ApiError {
+    fn from(lost: LeaseLost) -> Self {
+        Self::new(StatusCode::CONFLICT, lost.to_string())
+    }
+}
+
+impl From<EndError> for ApiError {
+    fn from(error: EndError) -> Self {
+        match error {
+            EndError::Lost(lost) => lost.into(),
+            EndError::Commit(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Job {
+        let value = json!({
+            "id": "J1", "kind": "train", "config": {}, "reads": ["data/features/d1/"], "writes": ["models/ranker/"],
+            "emits": "E", "run": "R", "parent": "P", "traceparent": "", "phase": "running", "attempt": 1,
+            "created": 0, "finished": null, "detail": null,
+        });
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_job_touches_only_what_it_names() {
+        let allowed = |access, bucket, key| allow(&job(), access, bucket, key).is_ok();
+        assert!(allowed(Access::Read, "data", "features/d1/train.parquet"));
+        assert!(!allowed(Access::Write, "data", "features/d1/train.parquet"));
+        assert!(!allowed(Access::Read, "data", "features/d10/train.parquet"));
+        assert!(!allowed(Access::Read, "data", "features/d1"));
+        assert!(allowed(Access::Read, "models", "ranker/x/model.onnx"));
+        assert!(allowed(Access::Write, "models", "ranker/x/model.onnx"));
+        assert!(allowed(Access::Write, "tidegate-jobs", "J1/checkpoint"));
+        assert!(!allowed(Access::Write, "tidegate-jobs", "J10/checkpoint"));
+    }
+}

@@ -1,0 +1,121 @@
+//! `tidegate events`: what happens, as it happens.
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use futures::StreamExt as _;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::Target;
+use super::text::{self, Colour, clock, colour_of, cut, duration, field, painted, tame};
+
+/// A line of the stream is no longer than this.
+const LONGEST: usize = 16 << 20;
+
+/// Follows what happens, as it happens
+#[derive(Args)]
+pub struct Events {
+    /// Of this run only
+    #[arg(long)]
+    run: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Events {
+    pub(super) async fn run(self) -> Result<()> {
+        let client = self.target.client()?;
+        let mut query = vec![("follow", "true".to_owned())];
+        query.extend(self.run.map(|run| ("run", run)));
+        let answer = client
+            .send(client.request(Method::GET, "/api/v1/events").query(&query))
+            .await?;
+        let mut pieces = answer.bytes_stream();
+        let mut waiting: Vec<u8> = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            waiting.extend_from_slice(&piece.context("the host went away")?);
+            while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = waiting.drain(..=end).collect();
+                self.target.show(&String::from_utf8_lossy(&line))?;
+            }
+            anyhow::ensure!(
+                waiting.len() <= LONGEST,
+                "the host sends a line of more than {LONGEST} bytes"
+            );
+        }
+        text::say("the host stopped\n")
+    }
+}
+
+impl Target {
+    fn show(&self, line: &str) -> Result<()> {
+        let Some(data) = line.strip_prefix("data:").map(str::trim) else {
+            return Ok(());
+        };
+        if self.json {
+            return text::say(&format!("{data}\n"));
+        }
+        let notice: Value =
+            serde_json::from_str(data).context("the host sent something else than a notice")?;
+        text::say(&format!("{}\n", line_of(&notice, text::coloured())))
+    }
+}
+
+/// One notice in one line.
+fn line_of(notice: &Value, colours: bool) -> String {
+    let kind = field(notice, "kind");
+    let run = field(notice, "run");
+    let mut parts = vec![
+        painted(
+            &clock(notice["at"].as_u64().unwrap_or_default()),
+            Colour::Dim,
+            colours,
+        ),
+        painted(
+            run.get(run.len().saturating_sub(6)..).unwrap_or(run),
+            Colour::Dim,
+            colours,
+        ),
+        painted(&format!("{kind:<8}"), colour_of(kind), colours),
+        format!("{:<10}", field(notice, "function")),
+        format!("{:<24}", tame(field(notice, "type"))),
+    ];
+    let subject = field(notice, "subject");
+    if !subject.is_empty() {
+        parts.push(tame(subject));
+    }
+    if let Some(took) = notice["duration_ms"].as_f64() {
+        parts.push(duration(took));
+    }
+    if let (Some(done), total) = (notice["done"].as_u64(), notice["total"].as_u64()) {
+        let total = total.map(|total| format!("/{total}")).unwrap_or_default();
+        parts.push(format!("{done}{total} {}", field(notice, "unit")));
+    }
+    for name in ["message", "reason"] {
+        if let Some(text) = notice[name].as_str() {
+            parts.push(cut(&tame(text), 300));
+        }
+    }
+    parts.join("  ").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_is_one_line() {
+        let notice = serde_json::json!({
+            "at": 0, "run": "01ABCDEFGH", "event": "e", "kind": "retry", "type": "DataReady", "function": "validate",
+            "subject": "s", "duration_ms": 12.0, "reason": "a\nb",
+        });
+        let line = line_of(&notice, false);
+        assert!(line.contains("CDEFGH  retry     validate    DataReady"), "{line}");
+        assert!(line.ends_with("s  12 ms  a b"), "{line}");
+    }
+
+    #[test]
+    fn a_run_of_any_text_is_shown() {
+        line_of(&serde_json::json!({ "run": "ü", "kind": "event" }), false);
+    }
+}

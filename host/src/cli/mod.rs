@@ -1,0 +1,111 @@
+//! The command line: `up` is the platform itself, every other command talks to a running one.
+
+mod check;
+mod client;
+mod deploy;
+mod events;
+mod invoke;
+mod jobs;
+mod logs;
+mod models;
+mod put;
+mod runs;
+mod text;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use client::Client;
+
+/// Serverless machine-learning pipelines in one process.
+#[derive(Parser)]
+#[command(name = "tidegate", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Up(up::Up),
+    Check(check::Check),
+    Deploy(deploy::Deploy),
+    Put(put::Put),
+    Invoke(invoke::Invoke),
+    Events(events::Events),
+    Runs(runs::Runs),
+    Logs(logs::Logs),
+    Models(models::Models),
+    Jobs(jobs::Jobs),
+}
+
+/// Where the running host is, and how its answers are shown.
+#[derive(Args, Debug, Clone)]
+struct Target {
+    /// The host's gateway
+    #[arg(
+        long,
+        env = "TIDEGATE_HOST_URL",
+        default_value = "http://127.0.0.1:8080",
+        global = true
+    )]
+    host: String,
+    /// The token that a host asks of other machines (`gateway.api_token`)
+    #[arg(long, env = "TIDEGATE_API_TOKEN", hide_env_values = true, global = true)]
+    token: Option<String>,
+    /// A certificate (PEM) to trust for `https://`, for example the host's `tls/cert.pem`
+    #[arg(long, env = "TIDEGATE_CA", global = true)]
+    ca: Option<std::path::PathBuf>,
+    /// Answers for programs: JSON as the host sent it
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let _a_second_call_finds_it_there = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return text::failed(&anyhow::Error::new(error).context("cannot start threads")),
+    };
+    let ended = runtime.block_on(run(cli.command));
+    // Blocking calls of a host that has drained already may not hold its end up.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    ended.unwrap_or_else(|error| text::failed(&error))
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Up(up) => return up.run().await,
+        Command::Check(check) => return check.run(),
+        Command::Deploy(deploy) => deploy.run().await?,
+        Command::Put(put) => put.run().await?,
+        Command::Invoke(invoke) => invoke.run().await?,
+        Command::Events(events) => events.run().await?,
+        Command::Runs(runs) => runs.run().await?,
+        Command::Logs(logs) => logs.run().await?,
+        Command::Models(models) => models.run().await?,
+        Command::Jobs(jobs) => jobs.run().await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Target {
+    fn client(&self) -> Result<Client> {
+        Client::new(&self.host, self.token.clone(), self.ca.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,197 @@
+//! `tidegate runs`: what an event from outside led to, as a tree of steps.
+
+use std::collections::HashSet;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::Value;
+
+use super::text::{self, Cell, Colour, colour_of, cut, date, duration, field, tame};
+use super::{Target, client};
+
+/// Shows runs as trees of steps, the latest first
+#[derive(Args)]
+pub struct Runs {
+    /// One run
+    run: Option<String>,
+    /// Runs at most
+    #[arg(long, default_value_t = 10)]
+    limit: usize,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Runs {
+    pub(super) async fn run(self) -> Result<()> {
+        let client = self.target.client()?;
+        if let Some(run) = &self.run {
+            let answer = client
+                .get(&format!("/api/v1/runs/{}", client::part(run)), &[])
+                .await?;
+            return if self.target.json {
+                text::say_json(&answer)
+            } else {
+                show(&answer)
+            };
+        }
+        let answer = client
+            .get("/api/v1/runs", &[("limit", self.limit.to_string())])
+            .await?;
+        if self.target.json {
+            return text::say_json(&answer);
+        }
+        let mut runs = answer["runs"].as_array().cloned().unwrap_or_default();
+        if runs.is_empty() {
+            return text::say("no runs yet: `tidegate put` or `tidegate invoke` starts one\n");
+        }
+        // The latest stands last, where the eye is.
+        runs.reverse();
+        for run in &runs {
+            show(
+                &client
+                    .get(&format!("/api/v1/runs/{}", client::part(field(run, "run"))), &[])
+                    .await?,
+            )?;
+            text::say("\n")?;
+        }
+        Ok(())
+    }
+}
+
+fn show(run: &Value) -> Result<()> {
+    text::say(&text::aligned(&rows(run), text::coloured()))
+}
+
+/// The run's own row, then one for each step.
+fn rows(run: &Value) -> Vec<Vec<Cell>> {
+    let steps = run["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let started = run["started"].as_u64().unwrap_or_default();
+    let state = field(run, "state");
+    let took = run["finished"]
+        .as_u64()
+        .map(|end| duration(end.saturating_sub(started) as f64))
+        .unwrap_or_default();
+    let what = format!("{} {}", field(run, "type"), tame(field(run, "subject")));
+    let mut rows = vec![vec![
+        Cell::new(field(run, "run")).colour(Colour::Bold),
+        Cell::new(cut(what.trim(), 60)),
+        Cell::new(state).colour(colour_of(state)),
+        Cell::new(""),
+        Cell::new(took).right(),
+        Cell::new(date(started)).colour(Colour::Dim),
+    ]];
+    let mut shown = HashSet::new();
+    let roots: Vec<usize> = (0..steps.len())
+        .filter(|&index| cause(steps, index).is_none())
+        .collect();
+    branch(steps, &roots, "", &mut shown, &mut rows);
+    rows
+}
+
+/// The step that emitted the event which this step handles.
+fn cause(steps: &[Value], index: usize) -> Option<usize> {
+    let event = steps[index]["event"].as_str()?;
+    let emits = |step: &Value| {
+        step["emitted"]
+            .as_array()
+            .is_some_and(|emitted| emitted.iter().any(|id| id.as_str() == Some(event)))
+    };
+    let parent = steps[index]["parent"].as_str();
+    let by_list = (0..steps.len()).find(|&other| other != index && emits(&steps[other]));
+    by_list.or_else(|| {
+        (0..steps.len())
+            .find(|&other| other != index && parent.is_some() && steps[other]["event"].as_str() == parent)
+    })
+}
+
+fn branch(
+    steps: &[Value],
+    siblings: &[usize],
+    indent: &str,
+    shown: &mut HashSet<usize>,
+    rows: &mut Vec<Vec<Cell>>,
+) {
+    for (place, &index) in siblings.iter().enumerate() {
+        if !shown.insert(index) {
+            continue;
+        }
+        let last = place + 1 == siblings.len();
+        rows.push(row(
+            &steps[index],
+            &format!("{indent}{}", if last { "└─ " } else { "├─ " }),
+        ));
+        let children: Vec<usize> = (0..steps.len())
+            .filter(|&other| cause(steps, other) == Some(index))
+            .collect();
+        branch(
+            steps,
+            &children,
+            &format!("{indent}{}", if last { "   " } else { "│  " }),
+            shown,
+            rows,
+        );
+    }
+}
+
+fn row(step: &Value, indent: &str) -> Vec<Cell> {
+    let state = field(step, "state");
+    let attempt = step["attempt"].as_u64().unwrap_or(1);
+    let what = format!("{} {}", field(step, "type"), tame(field(step, "subject")));
+    let took = step["duration_ms"].as_f64().map(duration).unwrap_or_default();
+    vec![
+        Cell::new(format!("{indent}{}", field(step, "function"))),
+        Cell::new(cut(what.trim(), 60)).colour(Colour::Dim),
+        Cell::new(state).colour(colour_of(state)),
+        Cell::new(if attempt > 1 {
+            format!("attempt {attempt}")
+        } else {
+            String::new()
+        })
+        .colour(Colour::Yellow),
+        Cell::new(took).right(),
+        Cell::new(cut(&tame(field(step, "reason")), 200)).colour(Colour::Red),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn steps_hang_from_the_step_that_caused_them() {
+        let step = |function: &str, event: &str, parent: Option<&str>, emitted: &[&str]| {
+            json!({ "function": function, "event": event, "parent": parent, "type": "T", "state": "done",
+                "attempt": 1, "duration_ms": 5.0, "emitted": emitted })
+        };
+        let run = json!({
+            "run": "R", "type": "tidegate.object.created", "subject": "raw/a.csv", "state": "done", "started": 0,
+            "finished": 1500,
+            "steps": [
+                step("ingest", "e1", None, &["e2"]),
+                step("audit", "e1", None, &[]),
+                step("validate", "e2", Some("e1"), &["e3"]),
+                step("features", "e3", Some("e2"), &[]),
+            ],
+        });
+        let shown = text::aligned(&rows(&run), false);
+        let names: Vec<&str> = shown
+            .lines()
+            .map(|line| line.split("  ").find(|part| !part.is_empty()).unwrap())
+            .collect();
+        assert_eq!(names[0], "R");
+        assert!(shown.contains("├─ ingest"), "{shown}");
+        assert!(shown.contains("│  └─ validate"), "{shown}");
+        assert!(shown.contains("│     └─ features"), "{shown}");
+        assert!(shown.contains("└─ audit"), "{shown}");
+        assert!(shown.lines().next().unwrap().contains("1.5 s"), "{shown}");
+    }
+
+    #[test]
+    fn steps_that_name_each_other_do_not_go_round() {
+        let step = |event: &str, parent: &str| json!({ "function": event, "event": event, "parent": parent, "emitted": [] });
+        let run = json!({ "run": "R", "steps": [step("a", "b"), step("b", "a"), step("c", "c")] });
+        assert!(rows(&run).len() <= 4);
+    }
+}

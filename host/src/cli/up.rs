@@ -1,0 +1,132 @@
+//! `tidegate up`: the whole platform in one process.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::host::Host;
+
+/// What is logged unless `RUST_LOG` says otherwise.
+const LOGGED: &str = "info,s3s=warn,fjall=warn,lsm_tree=warn,wasmtime=warn,h2=warn,hyper=warn";
+/// The exit code of a host that was told twice to end.
+const CUT_SHORT: i32 = 130;
+
+/// Runs the platform: gateway, S3 endpoint, stores, and one worker process
+#[derive(Args)]
+pub struct Up {
+    /// An app to deploy at the start (`tidegate.toml`)
+    manifest: Option<PathBuf>,
+    /// The folder of all that is kept [default: .tidegate]
+    #[arg(long, env = "TIDEGATE_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The gateway's port [default: 8080]; 0 picks free ports, for S3 too
+    #[arg(long)]
+    port: Option<u16>,
+    /// The S3 endpoint's port [default: 9000]
+    #[arg(long)]
+    s3_port: Option<u16>,
+    /// A folder searched for components, after the manifest's own; may be repeated
+    #[arg(long, env = "TIDEGATE_COMPONENTS", value_delimiter = ':')]
+    components: Vec<PathBuf>,
+    /// A configuration file with all that may be set
+    #[arg(long, env = "TIDEGATE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Starts no worker process
+    #[arg(long)]
+    no_worker: bool,
+    /// How log lines on the standard error output look
+    #[arg(long, default_value = "text")]
+    log: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Up {
+    pub(super) async fn run(self) -> Result<ExitCode> {
+        start_logging(self.log);
+        let mut signals = Signals::new()?;
+        let config = self.configured()?;
+        let starting = Host::start(config, self.manifest.as_deref());
+        let host = tokio::select! {
+            host = starting => host?,
+            () = signals.next() => return Ok(ExitCode::from(CUT_SHORT as u8)),
+        };
+        host.announce()?;
+        signals.next().await;
+        tokio::spawn(async move {
+            signals.next().await;
+            tracing::warn!("told twice to end: ending at once");
+            std::process::exit(CUT_SHORT);
+        });
+        host.drain().await;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The configuration file, with what the command line says on top.
+    fn configured(&self) -> Result<Config> {
+        let mut config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::default(),
+        };
+        if let Some(folder) = &self.data_dir {
+            config.data_dir.clone_from(folder);
+        }
+        if let Some(port) = self.port {
+            config.gateway.listen.set_port(port);
+        }
+        if let Some(port) = self.s3_port.or(self.port.filter(|port| *port == 0)) {
+            config.s3.listen.set_port(port);
+        }
+        config.components.splice(0..0, self.components.iter().cloned());
+        config.worker.start &= !self.no_worker;
+        Ok(config)
+    }
+}
+
+/// Ctrl-C, or a supervisor's request to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        // The terminal echoes `^C`; the next line of the log begins on a line of its own.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    match format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}

@@ -1,0 +1,181 @@
+//! What an operator may set: a TOML file, every key with a default, every mistake reported in one go.
+
+mod read;
+mod units;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use read::ConfigMistakes;
+use read::Reader;
+
+/// Everything that may be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The folder of all that the host keeps.
+    pub data_dir: PathBuf,
+    /// Folders searched for components, after the manifest's own.
+    pub components: Vec<PathBuf>,
+    /// How long running work may take to end when the host is told to stop.
+    pub drain: Duration,
+    /// The gateway.
+    pub gateway: GatewayConfig,
+    /// The S3 endpoint.
+    pub s3: S3Config,
+    /// The worker process.
+    pub worker: WorkerConfig,
+    /// The recorder of requests and responses.
+    pub recorder: RecorderConfig,
+}
+
+/// The gateway: functions' routes, `/api/v1`, `/worker/v1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What a client from another machine must present (`Authorization: Bearer`) to `/api/v1`; none refuses it.
+    pub api_token: Option<String>,
+    /// Names, besides this machine's own, under which `/api/v1` may be called.
+    pub hosts: Vec<String>,
+    /// Bytes of a request's body to a function or of a JSON body.
+    pub max_body: u64,
+    /// Bytes of an object.
+    pub max_object: u64,
+    /// Open connections.
+    pub max_connections: usize,
+    /// Requests to functions that are answered at one time.
+    pub max_requests: usize,
+    /// How long a request waits for its turn before it is told to come back later.
+    pub queue_wait: Duration,
+    /// Until a request's head is there.
+    pub head_timeout: Duration,
+    /// Between two pieces of a request's body.
+    pub body_timeout: Duration,
+}
+
+/// The S3 endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The access key.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: String,
+    /// Open connections.
+    pub max_connections: usize,
+    /// Multipart uploads that are not completed after this time are given up.
+    pub upload_lifetime: Duration,
+}
+
+/// The worker process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerConfig {
+    /// Whether the host starts one.
+    pub start: bool,
+    /// The executable; by default `tidegate-worker` beside the host's own.
+    pub program: Option<PathBuf>,
+    /// The ONNX Runtime library that it uses.
+    pub onnxruntime: Option<PathBuf>,
+    /// The token of workers; made anew at each start by default.
+    pub token: Option<String>,
+    /// How long an inference may take.
+    pub infer_timeout: Duration,
+    /// How long an inference waits for a worker to come up.
+    pub infer_wait: Duration,
+}
+
+/// The recorder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecorderConfig {
+    /// Records that wait to be written; more are dropped and counted.
+    pub queue: usize,
+    /// Records of one object.
+    pub batch: usize,
+    /// How long a record waits at most before it is written.
+    pub interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let mut none = Reader::new(toml::Table::new());
+        read(&mut none)
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigMistakes> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigMistakes::new(&file, vec![format!("cannot be read: {error}")]))?;
+        Self::parse(&text, &file)
+    }
+
+    /// Reads a text; `file` is named in mistakes.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigMistakes> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| {
+                text[..span.start.min(text.len())].lines().count().max(1)
+            });
+            ConfigMistakes::new(file, vec![format!("line {line}: {}", error.message())])
+        })?;
+        let mut reader = Reader::new(table);
+        let config = read(&mut reader);
+        reader.finish(file).map(|()| config)
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn read(from: &mut Reader) -> Config {
+    Config {
+        data_dir: from.path("data_dir").unwrap_or_else(|| ".tidegate".into()),
+        components: from.texts("components").into_iter().map(Into::into).collect(),
+        drain: from.duration("drain", "25s", ("0s", "1h")),
+        gateway: read_gateway(from),
+        s3: S3Config {
+            listen: from.address("s3.listen", local(9000)),
+            access_key: from.text("s3.access_key").unwrap_or_else(|| "tidegate".into()),
+            secret_key: from
+                .text("s3.secret_key")
+                .unwrap_or_else(|| "tidegate-dev".into()),
+            max_connections: from.count("s3.max_connections", 1024, 1..=100_000),
+            upload_lifetime: from.duration("s3.upload_lifetime", "7d", ("1m", "365d")),
+        },
+        worker: WorkerConfig {
+            start: from.flag("worker.start", true),
+            program: from.path("worker.program"),
+            onnxruntime: from.path("worker.onnxruntime"),
+            token: from.text("worker.token"),
+            infer_timeout: from.duration("worker.infer_timeout", "10s", ("10ms", "10m")),
+            infer_wait: from.duration("worker.infer_wait", "10s", ("0s", "10m")),
+        },
+        recorder: RecorderConfig {
+            queue: from.count("recorder.queue", 10_000, 1..=1_000_000),
+            batch: from.count("recorder.batch", 1000, 1..=100_000),
+            interval: from.duration("recorder.interval", "5s", ("10ms", "1h")),
+        },
+    }
+}
+
+fn read_gateway(from: &mut Reader) -> GatewayConfig {
+    GatewayConfig {
+        listen: from.address("gateway.listen", local(8080)),
+        api_token: from.text("gateway.api_token"),
+        hosts: from.texts("gateway.hosts"),
+        max_body: from.bytes("gateway.max_body", "8MiB", ("1KiB", "1GiB")),
+        max_object: from.bytes("gateway.max_object", "5GiB", ("1KiB", "5TiB")),
+        max_connections: from.count("gateway.max_connections", 4096, 1..=100_000),
+        max_requests: from.count("gateway.max_requests", 1024, 1..=100_000),
+        queue_wait: from.duration("gateway.queue_wait", "2s", ("0s", "1m")),
+        head_timeout: from.duration("gateway.head_timeout", "30s", ("100ms", "10m")),
+        body_timeout: from.duration("gateway.body_timeout", "30s", ("100ms", "10m")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! Takes keys out of a table, gathers mistakes, and refuses what nobody asked for.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Value;
+
+use super::units::{parse_bytes, parse_duration};
+
+/// Why a configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigMistakes {
+    file: String,
+    mistakes: Vec<String>,
+}
+
+impl ConfigMistakes {
+    pub(super) fn new(file: &str, mistakes: Vec<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            mistakes,
+        }
+    }
+}
+
+impl std::fmt::Display for ConfigMistakes {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lines: Vec<String> = self
+            .mistakes
+            .iter()
+            .map(|mistake| format!("{}: {mistake}", self.file))
+            .collect();
+        to.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigMistakes {}
+
+/// A table from which each key is asked for once, by its dotted path.
+pub(super) struct Reader {
+    table: toml::Table,
+    asked: BTreeSet<String>,
+    mistakes: Vec<String>,
+}
+
+impl Reader {
+    pub(super) fn new(table: toml::Table) -> Self {
+        Self {
+            table,
+            asked: BTreeSet::new(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(mut self, file: &str) -> Result<(), ConfigMistakes> {
+        self.refuse_the_rest();
+        if self.mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigMistakes::new(file, self.mistakes))
+        }
+    }
+
+    pub(super) fn text(&mut self, path: &str) -> Option<String> {
+        match self.take(path)? {
+            Value::String(text) if !text.is_empty() => Some(text),
+            found => self.wrong(path, &found, "a text that is not empty"),
+        }
+    }
+
+    pub(super) fn path(&mut self, path: &str) -> Option<PathBuf> {
+        self.text(path).map(Into::into)
+    }
+
+    pub(super) fn texts(&mut self, path: &str) -> Vec<String> {
+        let Some(found) = self.take(path) else {
+            return Vec::new();
+        };
+        let texts = found
+            .as_array()
+            .map(|list| list.iter().map(|item| item.as_str().map(str::to_owned)));
+        match texts.and_then(Iterator::collect) {
+            Some(texts) => texts,
+            None => self.wrong(path, &found, "a list of texts").unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn flag(&mut self, path: &str, default: bool) -> bool {
+        match self.take(path) {
+            None => default,
+            Some(Value::Boolean(flag)) => flag,
+            Some(found) => self.wrong(path, &found, "`true` or `false`").unwrap_or(default),
+        }
+    }
+
+    pub(super) fn count(&mut self, path: &str, default: usize, allowed: RangeInclusive<usize>) -> usize {
+        let Some(found) = self.take(path) else {
+            return default;
+        };
+        let count = found.as_integer().and_then(|count| usize::try_from(count).ok());
+        match count.filter(|count| allowed.contains(count)) {
+            Some(count) => count,
+            None => {
+                let expected = format!("a number from {} to {}", allowed.start(), allowed.end());
+                self.wrong(path, &found, &expected).unwrap_or(default)
+            }
+        }
+    }
+
+    pub(super) fn address(&mut self, path: &str, default: SocketAddr) -> SocketAddr {
+        let Some(found) = self.take(path) else {
+            return default;
+        };
+        match found.as_str().and_then(|text| text.parse().ok()) {
+            Some(address) => address,
+            None => self
+                .wrong(path, &found, "an address such as `127.0.0.1:8080`")
+                .unwrap_or(default),
+        }
+    }
+
+    pub(super) fn duration(&mut self, path: &str, default: &str, allowed: (&str, &str)) -> Duration {
+        self.measure(path, default, allowed, "a duration", |value| {
+            parse_duration(value.as_str()?)
+        })
+    }
+
+    pub(super) fn bytes(&mut self, path: &str, default: &str, allowed: (&str, &str)) -> u64 {
+        self.measure(path, default, allowed, "a size", |value| match value {
+            Value::Integer(bytes) => u64::try_from(*bytes).ok(),
+            value => parse_bytes(value.as_str()?),
+        })
+    }
+
+    fn measure<T: PartialOrd + Copy + Default>(
+        &mut self,
+        path: &str,
+        default: &str,
+        (least, most): (&str, &str),
+        what: &str,
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> T {
+        let constant = |text: &str| parse(&Value::String(text.to_owned())).unwrap_or_default();
+        let Some(found) = self.take(path) else {
+            return constant(default);
+        };
+        let range = constant(least)..=constant(most);
+        match parse(&found).filter(|value| range.contains(value)) {
+            Some(value) => value,
+            None => {
+                self.wrong::<T>(path, &found, &format!("{what} from `{least}` to `{most}`"));
+                constant(default)
+            }
+        }
+    }
+
+    fn take(&mut self, path: &str) -> Option<Value> {
+        self.asked.insert(path.to_owned());
+        match path.split_once('.') {
+            None => self.table.remove(path),
+            Some((section, key)) => self.table.get_mut(section)?.as_table_mut()?.remove(key),
+        }
+    }
+
+    fn wrong<T>(&mut self, path: &str, found: &Value, expected: &str) -> Option<T> {
+        let secret = path.ends_with("token") || path.ends_with("secret_key");
+        let found = if secret {
+            "something else".to_owned()
+        } else {
+            format!("`{found}`")
+        };
+        self.mistakes
+            .push(format!("`{path}` is {found}, expected {expected}"));
+        None
+    }
+
+    fn refuse_the_rest(&mut self) {
+        let sections: BTreeSet<&str> = self
+            .asked
+            .iter()
+            .filter_map(|path| Some(path.split_once('.')?.0))
+            .collect();
+        for (key, value) in &self.table {
+            match value {
+                Value::Table(rest) if sections.contains(key.as_str()) => {
+                    let unknown = rest.keys().map(|inner| format!("{key}.{inner}"));
+                    self.mistakes
+                        .extend(unknown.map(|path| unknown_key(&self.asked, &path)));
+                }
+                _ if sections.contains(key.as_str()) => {
+                    self.mistakes
+                        .push(format!("`{key}` is `{value}`, expected a table `[{key}]`"));
+                }
+                _ => self.mistakes.push(unknown_key(&self.asked, key)),
+            }
+        }
+    }
+}
+
+fn unknown_key(asked: &BTreeSet<String>, path: &str) -> String {
+    let section = path.rsplit_once('.').map(|(section, _)| section);
+    let beside = asked
+        .iter()
+        .filter(|known| known.rsplit_once('.').map(|(section, _)| section) == section);
+    let allowed: Vec<String> = beside.map(|known| format!("`{known}`")).collect();
+    if allowed.is_empty() {
+        return format!("`{path}` is not known");
+    }
+    format!("`{path}` is not known, allowed are {}", allowed.join(", "))
+}

@@ -1,0 +1,55 @@
+//! The configuration, as an operator writes it.
+
+use super::*;
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let config = Config::parse("", "t.toml").unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.gateway.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.gateway.max_body, 8 << 20);
+    assert_eq!(config.s3.access_key, "tidegate");
+    assert_eq!(config.drain, Duration::from_secs(25));
+}
+
+#[test]
+fn what_is_set_is_taken() {
+    let text = "drain = \"3s\"\ncomponents = [\"a\", \"b\"]\n[gateway]\nlisten = \"127.0.0.1:0\"\nmax_body = 4096\n\
+        [worker]\nstart = false\n[recorder]\nbatch = 7\n";
+    let config = Config::parse(text, "t.toml").unwrap();
+    assert_eq!(config.drain, Duration::from_secs(3));
+    assert_eq!(config.components.len(), 2);
+    assert_eq!(config.gateway.listen.port(), 0);
+    assert_eq!(config.gateway.max_body, 4096);
+    assert!(!config.worker.start);
+    assert_eq!(config.recorder.batch, 7);
+}
+
+#[test]
+fn every_mistake_is_reported_with_its_path() {
+    let text = "colour = 1\ndrain = 5\ns3 = 3\n[gateway]\nlisten = \"here\"\nmax_body = \"2GiB\"\nmax_bodies = 1\n\
+        max_requests = 0\n[worker]\nstart = \"yes\"\ntoken = 17\n";
+    let message = Config::parse(text, "t.toml").unwrap_err().to_string();
+    for part in [
+        "t.toml: `colour` is not known, allowed are `components`, `data_dir`, `drain`",
+        "`drain` is `5`, expected a duration from `0s` to `1h`",
+        "`s3` is `3`, expected a table `[s3]`",
+        "`gateway.listen` is `\"here\"`, expected an address",
+        "`gateway.max_body` is `\"2GiB\"`, expected a size from `1KiB` to `1GiB`",
+        "`gateway.max_bodies` is not known, allowed are `gateway.api_token`",
+        "`gateway.max_requests` is `0`, expected a number from 1 to 100000",
+        "`worker.start` is `\"yes\"`, expected `true` or `false`",
+        "`worker.token` is something else, expected a text",
+    ] {
+        assert!(message.contains(part), "missing: {part}\n{message}");
+    }
+    assert_eq!(message.lines().count(), 9, "{message}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_names_the_line() {
+    let message = Config::parse("drain = \"1s\"\n[gateway\n", "t.toml")
+        .unwrap_err()
+        .to_string();
+    assert!(message.starts_with("t.toml: line 2:"), "{message}");
+}

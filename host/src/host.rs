@@ -1,0 +1,243 @@
+//! The whole platform in one process: put together at the start, taken apart in order at the end.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use tidegate_runtime::platform::BUCKETS;
+use tidegate_runtime::store::Store;
+use tidegate_runtime::store::embedded::Embedded;
+use tidegate_runtime::{Platform, PlatformConfig};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Faces;
+use crate::api::gateway::Gateway;
+use crate::api::metrics::HostMetrics;
+use crate::api::s3::{self, S3Face};
+use crate::config::Config;
+use crate::inference::{Patience, WorkerPool};
+use crate::recorder::Recorder;
+use crate::server::{self, Bounds};
+use crate::tls::Identity;
+use crate::worker::{self, Supervisor, Surroundings};
+
+/// Buckets that are there from the first start.
+const FIRST_BUCKETS: [&str; 3] = ["data", "models", "tidegate-jobs"];
+/// How long open requests may take to end after everything else has.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// A host that runs.
+pub struct Host {
+    faces: Faces,
+    gateway: SocketAddr,
+    s3: SocketAddr,
+    certificate: PathBuf,
+    servers: JoinSet<()>,
+    stop_servers: CancellationToken,
+    worker: Option<tokio::task::JoinHandle<()>>,
+    stop_worker: CancellationToken,
+}
+
+impl Host {
+    /// Starts everything, and deploys `manifest`.
+    pub async fn start(config: Config, manifest: Option<&Path>) -> Result<Self> {
+        let mut config = config;
+        config.data_dir = std::path::absolute(&config.data_dir)?;
+        make_folder(&config.data_dir)?;
+        let identity = Identity::find_or_make(&config.data_dir.join("tls"))?;
+        let tls = identity.server_config()?;
+        let gateway = listen(config.gateway.listen, "the gateway", "--port 0").await?;
+        let s3 = listen(config.s3.listen, "S3", "--s3-port 0").await?;
+        let faces = faces(config).await?;
+        make_buckets(&faces).await?;
+        let mut host = Self {
+            gateway: gateway.local_addr()?,
+            s3: s3.local_addr()?,
+            certificate: identity.certificate,
+            servers: JoinSet::new(),
+            stop_servers: CancellationToken::new(),
+            worker: None,
+            stop_worker: CancellationToken::new(),
+            faces,
+        };
+        host.serve(gateway, s3, tls);
+        if let Some(manifest) = manifest {
+            host.deploy(manifest).await?;
+        }
+        host.start_worker();
+        Ok(host)
+    }
+
+    fn serve(&mut self, gateway: TcpListener, s3: TcpListener, tls: Arc<rustls::ServerConfig>) {
+        let config = &self.faces.config;
+        let bounds = |connections| Bounds {
+            connections,
+            head: config.gateway.head_timeout,
+            stop: LAST_REQUESTS,
+        };
+        let (stop, faces) = (&self.stop_servers, &self.faces);
+        let handler = Arc::new(Gateway::new(faces.clone()));
+        let connections = bounds(config.gateway.max_connections);
+        self.servers.spawn(server::serve(
+            gateway,
+            tls.clone(),
+            connections,
+            stop.clone(),
+            handler,
+        ));
+        let handler = Arc::new(S3Face::new(faces.clone()));
+        self.servers.spawn(server::serve(
+            s3,
+            tls,
+            bounds(config.s3.max_connections),
+            stop.clone(),
+            handler,
+        ));
+    }
+
+    async fn deploy(&self, manifest: &Path) -> Result<()> {
+        let manifest = std::path::absolute(manifest)?;
+        let deployed = self.faces.platform.deploy(&manifest).await?;
+        tracing::info!(
+            app = deployed.app,
+            functions = deployed.functions.len(),
+            "deployed"
+        );
+        Ok(())
+    }
+
+    fn start_worker(&mut self) {
+        let config = &self.faces.config.worker;
+        if !config.start {
+            return;
+        }
+        let program = match worker::find(config.program.as_deref()) {
+            Ok(program) => program,
+            Err(error) => return tracing::warn!("{error:#}"),
+        };
+        let surroundings = Surroundings {
+            host: format!("http://{}", self.local(self.gateway)),
+            token: self.faces.worker_token.to_string(),
+            onnxruntime: config.onnxruntime.clone(),
+        };
+        let metrics = self.faces.metrics.clone();
+        let count = move || {
+            metrics.worker_starts.inc();
+        };
+        let supervisor = Supervisor::new(program, surroundings, self.faces.workers.clone(), count);
+        self.worker = Some(tokio::spawn(supervisor.run(self.stop_worker.clone())));
+    }
+
+    /// An address as a client on this machine reaches it.
+    fn local(&self, bound: SocketAddr) -> SocketAddr {
+        match bound {
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
+                (std::net::Ipv4Addr::LOCALHOST, v4.port()).into()
+            }
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+                (std::net::Ipv6Addr::LOCALHOST, v6.port()).into()
+            }
+            other => other,
+        }
+    }
+
+    /// The one line that tells a program what was bound.
+    pub fn announce(&self) -> Result<()> {
+        let (gateway, s3) = (self.local(self.gateway), self.local(self.s3));
+        let line = json!({
+            "event": "ready",
+            "gateway": format!("http://{gateway}"),
+            "gateway_tls": format!("https://{gateway}"),
+            "s3": format!("http://{s3}"),
+            "data_dir": self.faces.config.data_dir,
+            "ca": self.certificate,
+            "pid": std::process::id(),
+        });
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}")
+            .and_then(|()| out.flush())
+            .context("cannot write to the standard output")
+    }
+
+    /// Lets what runs come to its end, within the configured time, and stops.
+    pub async fn drain(mut self) {
+        let deadline = self.faces.config.drain;
+        tracing::info!(?deadline, "draining");
+        self.faces.stopping.cancel();
+        self.faces.platform.drain(deadline).await;
+        self.stop_worker.cancel();
+        if let Some(worker) = self.worker.take() {
+            let _it_panicked = worker.await;
+        }
+        self.stop_servers.cancel();
+        while self.servers.join_next().await.is_some() {}
+        self.faces.recorder.flush().await;
+        tracing::info!("drained");
+    }
+}
+
+async fn faces(config: Config) -> Result<Faces> {
+    let folder = config.data_dir.join("store");
+    let place = folder.clone();
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(&place)).await?;
+    let opened = opened.with_context(|| format!("cannot open the store in `{}`", folder.display()))?;
+    let store: Arc<dyn Store> = Arc::new(opened);
+    let metrics = Arc::new(HostMetrics::default());
+    let patience = Patience {
+        infer: config.worker.infer_timeout,
+        worker: config.worker.infer_wait,
+    };
+    let workers = WorkerPool::new(store.clone(), patience, metrics.clone());
+    let platform_config = PlatformConfig {
+        component_dirs: config.components.clone(),
+        ..PlatformConfig::new(config.data_dir.clone())
+    };
+    let platform = Platform::open(platform_config, store, workers.clone()).await?;
+    Ok(Faces {
+        recorder: Recorder::start(platform.clone(), config.recorder, metrics.clone()),
+        worker_token: config.worker.token.clone().unwrap_or_else(new_token).into(),
+        stopping: CancellationToken::new(),
+        config: Arc::new(config),
+        platform,
+        workers,
+        metrics,
+    })
+}
+
+async fn make_buckets(faces: &Faces) -> Result<()> {
+    let store = faces.platform.store().as_ref();
+    for bucket in FIRST_BUCKETS {
+        if store.get(BUCKETS, bucket).await?.is_none() {
+            s3::create_bucket(store, bucket).await?;
+        }
+    }
+    match s3::give_up_old_uploads(store, faces.config.s3.upload_lifetime).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "multipart uploads that nobody completed are given up"),
+        Err(error) => tracing::warn!(%error, "old multipart uploads are not given up"),
+    }
+    Ok(())
+}
+
+async fn listen(address: SocketAddr, what: &str, way_out: &str) -> Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen on `{address}` for {what}; `{way_out}` picks a free port"))
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("cannot make the data folder `{}`", folder.display()))
+}
+
+/// A token that nobody can guess.
+fn new_token() -> String {
+    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
+}

@@ -1,0 +1,1 @@
+//! Inference over a worker of the test's own.

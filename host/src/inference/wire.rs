@@ -1,0 +1,107 @@
+//! Tensors to and from the Open Inference Protocol.
+
+use tidegate_runtime::inference::{Datatype, InferError, InferResponse, Tensor};
+
+use super::resolve::Resolved;
+use open_inference::model_infer_request::InferInputTensor;
+use open_inference::model_infer_response::InferOutputTensor;
+use open_inference::model_repository_parameter::ParameterChoice;
+use open_inference::{
+    ModelInferRequest, ModelInferResponse, ModelRepositoryParameter, RepositoryModelLoadRequest,
+};
+
+/// The protocol's messages and client.
+#[allow(missing_docs, clippy::all)]
+pub(super) mod open_inference {
+    tonic::include_proto!("inference");
+}
+
+pub(super) fn request(resolved: &Resolved, tensors: Vec<Tensor>) -> ModelInferRequest {
+    let mut request = ModelInferRequest {
+        model_name: resolved.name.clone(),
+        model_version: resolved.version.clone(),
+        ..Default::default()
+    };
+    for tensor in tensors {
+        request.inputs.push(InferInputTensor {
+            name: tensor.name,
+            datatype: tensor.datatype.name().to_owned(),
+            shape: tensor
+                .shape
+                .iter()
+                .map(|&extent| i64::try_from(extent).unwrap_or(i64::MAX))
+                .collect(),
+            ..Default::default()
+        });
+        request.raw_input_contents.push(tensor.data);
+    }
+    request
+}
+
+pub(super) fn load(resolved: &Resolved) -> RepositoryModelLoadRequest {
+    let text = |text: String| ModelRepositoryParameter {
+        parameter_choice: Some(ParameterChoice::StringParam(text)),
+    };
+    RepositoryModelLoadRequest {
+        model_name: resolved.name.clone(),
+        parameters: [
+            (
+                "uri".to_owned(),
+                text(format!("{}/{}", resolved.bucket, resolved.key)),
+            ),
+            ("version".to_owned(), text(resolved.version.clone())),
+        ]
+        .into(),
+        ..Default::default()
+    }
+}
+
+pub(super) fn response(resolved: &Resolved, answer: ModelInferResponse) -> Result<InferResponse, InferError> {
+    if answer.raw_output_contents.len() != answer.outputs.len() {
+        let (told, sent) = (answer.outputs.len(), answer.raw_output_contents.len());
+        return Err(InferError::Unavailable(format!(
+            "the worker told of {told} outputs and sent {sent} raw contents"
+        )));
+    }
+    let outputs = answer.outputs.into_iter().zip(answer.raw_output_contents);
+    let outputs = outputs
+        .map(|(output, data)| output_tensor(output, data))
+        .collect::<Result<_, _>>()?;
+    Ok(InferResponse {
+        model_version: resolved.version.clone(),
+        outputs,
+    })
+}
+
+fn output_tensor(output: InferOutputTensor, data: bytes::Bytes) -> Result<Tensor, InferError> {
+    let wrong =
+        |what: String| InferError::Unavailable(format!("the worker's output `{}` {what}", output.name));
+    let datatype = Datatype::from_name(&output.datatype).ok_or_else(|| {
+        wrong(format!(
+            "has the type `{}`, which is not known here",
+            output.datatype
+        ))
+    })?;
+    let shape: Option<Vec<u64>> = output
+        .shape
+        .iter()
+        .map(|&extent| u64::try_from(extent).ok())
+        .collect();
+    let shape = shape.ok_or_else(|| wrong(format!("has the shape {:?}", output.shape)))?;
+    let expected = shape
+        .iter()
+        .try_fold(datatype.size(), |all, &extent| all.checked_mul(extent));
+    if expected != Some(data.len() as u64) {
+        return Err(wrong(format!(
+            "has {} bytes, which is not the shape {shape:?} of {}",
+            data.len(),
+            datatype.name()
+        )));
+    }
+    Ok(Tensor {
+        name: output.name,
+        datatype,
+        shape,
+        data,
+    })
+}

@@ -1,0 +1,21 @@
+//! Tidegate's host: the whole platform in one process, with its faces to the outside.
+//!
+//! - [`cli`]: the command line; `up` runs the host, the other commands talk to a running one.
+//! - [`config`]: what an operator may set, with every bound and its default.
+//! - [`host`]: puts the parts together, and takes them apart in order when it drains.
+//! - [`server`] and [`tls`]: one port that speaks TLS and plain HTTP.
+//! - [`api`]: the faces: functions' routes, `/api/v1`, `/worker/v1`, S3, metrics.
+//! - [`worker`], [`inference`]: the worker process, and models answered by it.
+//! - [`recorder`]: requests and responses of functions that ask for it, kept as objects.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod host;
+pub mod inference;
+pub mod recorder;
+pub mod server;
+pub mod tls;
+pub mod worker;

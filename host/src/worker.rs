@@ -1,0 +1,164 @@
+//! The worker process: found, started, watched, started again when it dies, ended with the host.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use crate::inference::WorkerPool;
+
+/// The executable's name.
+const PROGRAM: &str = "tidegate-worker";
+/// Names the executable in the environment.
+pub const PROGRAM_VARIABLE: &str = "TIDEGATE_WORKER";
+/// The pause before a restart, doubled with each one.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// One that ran for this long is not thought to be broken.
+const STEADY: Duration = Duration::from_secs(60);
+/// How long the worker may take to end when it is told to.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What a worker process is told by its environment.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The gateway, over plain HTTP.
+    pub host: String,
+    /// What it presents there.
+    pub token: String,
+    /// The ONNX Runtime library, where the operator names one.
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// The worker's executable: as given, by the environment, or beside the host's own.
+pub fn find(given: Option<&Path>) -> Result<PathBuf> {
+    let named = given
+        .map(Path::to_owned)
+        .or_else(|| std::env::var_os(PROGRAM_VARIABLE).map(Into::into));
+    let path = match named {
+        Some(path) => path,
+        None => std::env::current_exe()
+            .context("cannot tell where this executable lies")?
+            .with_file_name(PROGRAM),
+    };
+    if path.is_file() {
+        return Ok(path);
+    }
+    anyhow::bail!(
+        "no worker at `{}`: jobs wait and models do not answer until one is there; set `worker.program` or \
+         `{PROGRAM_VARIABLE}`, or `worker.start = false` where workers run elsewhere",
+        path.display()
+    )
+}
+
+/// Keeps one worker process running.
+pub struct Supervisor {
+    program: PathBuf,
+    surroundings: Surroundings,
+    pool: Arc<WorkerPool>,
+    started: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Supervisor {
+    /// A supervisor of `program`; `started` is called at each start.
+    pub fn new(
+        program: PathBuf,
+        surroundings: Surroundings,
+        pool: Arc<WorkerPool>,
+        started: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            program,
+            surroundings,
+            pool,
+            started: Box::new(started),
+        }
+    }
+
+    /// Runs the worker until `stop`, again and again.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let since = Instant::now();
+            let ended = self.run_once(&stop).await;
+            self.pool.leave();
+            if stop.is_cancelled() {
+                return;
+            }
+            pause = if since.elapsed() >= STEADY {
+                FIRST_PAUSE
+            } else {
+                pause
+            };
+            match ended {
+                Ok(status) => tracing::warn!(%status, ?pause, "the worker ended; it is started again"),
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), ?pause, "the worker does not start")
+                }
+            }
+            if stop
+                .run_until_cancelled(tokio::time::sleep(pause))
+                .await
+                .is_none()
+            {
+                return;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn run_once(&self, stop: &CancellationToken) -> Result<ExitStatus> {
+        let mut child = self.spawn()?;
+        (self.started)();
+        tracing::info!(pid = child.id(), "worker started");
+        // Held open for as long as the host lives: the worker ends when it is closed.
+        let lifeline = child.stdin.take();
+        let ended = stop.run_until_cancelled(child.wait()).await;
+        let status = match ended {
+            Some(status) => status,
+            None => say_goodbye(&mut child).await,
+        };
+        drop(lifeline);
+        status.with_context(|| format!("cannot wait for `{}`", self.program.display()))
+    }
+
+    fn spawn(&self) -> Result<Child> {
+        let mut command = Command::new(&self.program);
+        command
+            .env("TIDEGATE_HOST", &self.surroundings.host)
+            .env("TIDEGATE_WORKER_TOKEN", &self.surroundings.token)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            // The terminal's Ctrl-C is for the host, which then ends the worker in its turn.
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some(library) = &self.surroundings.onnxruntime {
+            command.env("TIDEGATE_ORT", library);
+        }
+        command
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", self.program.display()))
+    }
+}
+
+async fn say_goodbye(child: &mut Child) -> std::io::Result<ExitStatus> {
+    if let Some(pid) = child
+        .id()
+        .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
+        && let Err(error) = rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+    {
+        tracing::debug!(%error, "the worker is gone already");
+    }
+    match tokio::time::timeout(FAREWELL, child.wait()).await {
+        Ok(status) => status,
+        Err(_) => {
+            tracing::warn!("the worker has not ended within {FAREWELL:?}; it is killed");
+            child.kill().await?;
+            child.wait().await
+        }
+    }
+}
