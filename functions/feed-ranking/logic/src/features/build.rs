@@ -191,6 +191,9 @@ impl<W: Write + Send> Build<W> {
     }
 }
 
+/// The sinks, the rows in each, and the hash of each by its file's name.
+type Finished<W> = (Sinks<W>, PartRows, BTreeMap<String, String>);
+
 /// The three files, and the normalisation that the first of them determines.
 struct Output<W: Write + Send> {
     train: TrainingWriter<HashingWriter<W>>,
@@ -222,7 +225,7 @@ impl<W: Write + Send> Output<W> {
         }
     }
 
-    fn finish(self) -> Result<(Sinks<W>, PartRows, BTreeMap<String, String>), TableError> {
+    fn finish(self) -> Result<Finished<W>, TableError> {
         let mut files = BTreeMap::new();
         let mut end = |part: Part, writer: TrainingWriter<HashingWriter<W>>| {
             let (sink, rows) = writer.finish()?;

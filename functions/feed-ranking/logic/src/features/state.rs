@@ -306,6 +306,6 @@ mod tests {
     #[test]
     fn a_row_of_another_width_is_not_a_state() {
         assert_eq!(UserState::from_row(&[]), None);
-        assert_eq!(ItemState::from_row(&vec![0.0; ItemState::WIDTH + 1]), None);
+        assert_eq!(ItemState::from_row(&[0.0; ItemState::WIDTH + 1]), None);
     }
 }

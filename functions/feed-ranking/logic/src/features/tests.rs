@@ -62,7 +62,10 @@ fn examples(mut rows: Vec<Row>) -> Vec<Example> {
     let mut examples = Vec::new();
     for ties in rows.chunk_by(|a, b| a.timestamp == b.timestamp) {
         engine
-            .step(ties, |example| Ok::<_, ()>(examples.push(*example)))
+            .step(ties, |example| {
+                examples.push(*example);
+                Ok::<_, ()>(())
+            })
             .unwrap();
     }
     examples
