@@ -114,6 +114,8 @@ impl Host {
             !base.cannot_be_a_base(),
             "the host's address `{address}` is not an http URL"
         );
+        // reqwest wants the process's cryptography chosen before it makes a client; that it was chosen already is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .no_proxy()
             .read_timeout(READ_TIMEOUT)

@@ -27,7 +27,7 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Chance that a row's id is replaced by the unknown one, each side on its own (`id_dropout`, 0.5).
     pub id_dropout: f32,
-    /// Chance that a tower's hidden unit is left out of a step (`dropout`, 0.1).
+    /// Chance that a tower's hidden unit is left out of a step (`dropout`, 0.3).
     pub dropout: f32,
     /// Decoupled decay of the towers' weights, per step and unit of learning rate (`weight_decay`, 0.01).
     pub weight_decay: f32,
@@ -89,7 +89,7 @@ impl TrainConfig {
             patience: fields.whole("patience", 2, 1, 10_000),
             seed: fields.whole("seed", 42, 0, usize::MAX) as u64,
             id_dropout: fields.number("id_dropout", 0.5, 0.0, 1.0) as f32,
-            dropout: fields.number("dropout", 0.1, 0.0, 0.9) as f32,
+            dropout: fields.number("dropout", 0.3, 0.0, 0.9) as f32,
             weight_decay: fields.number("weight_decay", 0.01, 0.0, 100.0) as f32,
             embedding_decay: fields.number("embedding_decay", 0.1, 0.0, 100.0) as f32,
             embedding_init: fields.number("embedding_init", 0.01, 0.0, 1.0) as f32,
@@ -294,7 +294,7 @@ mod tests {
             (1e-3, 1024, 42)
         );
         assert_eq!(config.dataset.key("train.parquet"), "features/d1/train.parquet");
-        assert_eq!(config.parameters()["dropout"], json!(0.1));
+        assert_eq!(config.parameters()["dropout"], json!(0.3));
     }
 
     #[test]

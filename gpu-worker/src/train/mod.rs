@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod dataset;
 pub mod metrics;
+pub mod pace;
 pub mod rng;
 pub mod table;
 pub mod trainer;
@@ -22,7 +23,8 @@ use crate::onnx::ranker::{Dense, Ranker, Side};
 use config::DeviceChoice;
 use config::TrainConfig;
 use dataset::{DatasetError, Manifest, Scaling, Split};
-use trainer::{Encoded, Measured, Pace, Trainer, numbers};
+use pace::Pace;
+use trainer::{Encoded, Measured, Trainer, numbers};
 use two_tower::Tower;
 use vocabulary::Vocabulary;
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::config::TrainConfig;
 use super::dataset::{Manifest, Split, normalise};
 use super::rng::Rng;
-use super::trainer::{Encoded, Measured, Pace};
+use super::trainer::{Encoded, Measured};
 use super::*;
 use crate::jobs::session::{JobError, Progress, Session};
 

@@ -1,6 +1,6 @@
 //! The training loop: seeded epochs, early stopping on validation AUC, checkpoints, the best weights at the end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use burn::module::{AutodiffModule, Module};
 use burn::optim::adaptor::OptimizerAdaptor;
@@ -14,6 +14,7 @@ use super::checkpoint::{Best, Cursor, Restored, Scores, Snapshot, restore};
 use super::config::TrainConfig;
 use super::dataset::Split;
 use super::metrics;
+use super::pace::{Pace, Timer};
 use super::rng::Rng;
 use super::table::EmbeddingTable;
 use super::two_tower::{TwoTower, bce_with_logits};
@@ -22,21 +23,8 @@ use crate::jobs::session::{JobError, Progress, Session};
 
 /// Rows scored at a time outside training.
 const SCORE_BATCH: usize = 4096;
-/// Progress is shown this often.
-const REPORT_EVERY: Duration = Duration::from_millis(300);
-/// A checkpoint taken by time may cost this part of it: the next one waits 20 times as long as the last took.
-const CHECKPOINT_SHARE: u32 = 20;
 
 type Recorded = BinBytesRecorder<FullPrecisionSettings>;
-
-/// When to checkpoint inside an epoch; at the end of each epoch there always is one.
-#[derive(Debug, Clone, Copy)]
-pub enum Pace {
-    /// Every so many steps.
-    Steps(usize),
-    /// After so long, and longer where writing is slow.
-    Time(Duration),
-}
 
 /// A split whose ids are embedding rows.
 #[derive(Debug)]
@@ -411,7 +399,14 @@ impl<B: AutodiffBackend> Trainer<B> {
             items: &self.items,
             best: self.best.as_ref(),
         };
-        session.save_checkpoint(snapshot.encode().into())
+        match session.save_checkpoint(snapshot.encode().into()) {
+            Err(JobError::Invalid(reason) | JobError::Transient(reason)) => {
+                // Only a later attempt would miss it.
+                tracing::warn!("training goes on without a checkpoint: {reason}");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     fn report(&self, steps: usize, loss: f64, session: &dyn Session) {
@@ -473,65 +468,4 @@ pub fn numbers<B: burn::tensor::backend::Backend, const D: usize>(tensor: Tensor
 
 fn transient(error: impl std::fmt::Display) -> JobError {
     JobError::Transient(format!("cannot record the training state: {error}"))
-}
-
-/// When to report and to checkpoint, and how long training took.
-struct Timer {
-    pace: Pace,
-    before: f64,
-    started: Instant,
-    reported: Instant,
-    saved: Instant,
-    wait: Duration,
-    steps: usize,
-}
-
-impl Timer {
-    fn start(pace: Pace, before: f64) -> Self {
-        let now = Instant::now();
-        let wait = if let Pace::Time(wait) = pace {
-            wait
-        } else {
-            Duration::ZERO
-        };
-        Self {
-            pace,
-            before,
-            started: now,
-            reported: now,
-            saved: now,
-            wait,
-            steps: 0,
-        }
-    }
-
-    fn seconds(&self) -> f64 {
-        self.before + self.started.elapsed().as_secs_f64()
-    }
-
-    fn report_due(&mut self) -> bool {
-        let due = self.reported.elapsed() >= REPORT_EVERY;
-        if due {
-            self.reported = Instant::now();
-        }
-        due
-    }
-
-    fn checkpoint_due(&mut self) -> bool {
-        self.steps += 1;
-        match self.pace {
-            Pace::Steps(steps) => self.steps.is_multiple_of(steps.max(1)),
-            Pace::Time(_) => self.saved.elapsed() >= self.wait,
-        }
-    }
-
-    fn checkpointed(&mut self, save: impl FnOnce() -> Result<(), JobError>) -> Result<(), JobError> {
-        let begun = Instant::now();
-        save()?;
-        self.saved = Instant::now();
-        if let Pace::Time(wait) = self.pace {
-            self.wait = wait.max(begun.elapsed() * CHECKPOINT_SHARE);
-        }
-        Ok(())
-    }
 }
