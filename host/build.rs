@@ -1,4 +1,4 @@
-//! Generates the client of the Open Inference Protocol that the worker serves, without an external `protoc`.
+//! Generates the client (and, for tests, the server) of the Open Inference Protocol that the worker serves, without an external `protoc`.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".")
         .build_client(true)
-        .build_server(cfg!(test))
+        .build_server(true)
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use async_trait::async_trait;
 use serde_json::json;
 use tidegate_runtime::platform::BUCKETS;
 use tidegate_runtime::store::Store;
@@ -20,6 +21,7 @@ use crate::api::Faces;
 use crate::api::gateway::Gateway;
 use crate::api::metrics::HostMetrics;
 use crate::api::s3::{self, S3Face};
+use crate::api::worker::Credentials;
 use crate::config::Config;
 use crate::inference::{Patience, WorkerPool};
 use crate::recorder::Recorder;
@@ -123,14 +125,10 @@ impl Host {
         };
         let surroundings = Surroundings {
             host: format!("http://{}", self.local(self.gateway)),
-            token: self.faces.worker_token.to_string(),
+            token: self.faces.credentials.child_token().to_owned(),
             onnxruntime: config.onnxruntime.clone(),
         };
-        let metrics = self.faces.metrics.clone();
-        let count = move || {
-            metrics.worker_starts.inc();
-        };
-        let supervisor = Supervisor::new(program, surroundings, self.faces.workers.clone(), count);
+        let supervisor = Supervisor::new(program, surroundings, self.faces.clone());
         self.worker = Some(tokio::spawn(supervisor.run(self.stop_worker.clone())));
     }
 
@@ -201,7 +199,7 @@ async fn faces(config: Config) -> Result<Faces> {
     let platform = Platform::open(platform_config, store, workers.clone()).await?;
     Ok(Faces {
         recorder: Recorder::start(platform.clone(), config.recorder, metrics.clone()),
-        worker_token: config.worker.token.clone().unwrap_or_else(new_token).into(),
+        credentials: Arc::new(Credentials::new(config.worker.token.clone())),
         stopping: CancellationToken::new(),
         config: Arc::new(config),
         platform,
@@ -237,7 +235,17 @@ fn make_folder(folder: &Path) -> Result<()> {
     made.with_context(|| format!("cannot make the data folder `{}`", folder.display()))
 }
 
-/// A token that nobody can guess.
-fn new_token() -> String {
-    format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
+#[async_trait]
+impl worker::Watcher for Faces {
+    fn started(&self) {
+        self.metrics.worker_starts.inc();
+    }
+
+    async fn ended(&self) {
+        self.workers.leave();
+        // At the host's own end, jobs are delivered again by its next start, with the attempt they had.
+        if !self.stopping.is_cancelled() {
+            self.credentials.child_ended(self.platform.jobs()).await;
+        }
+    }
 }

@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use async_trait::async_trait;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
-
-use crate::inference::WorkerPool;
 
 /// The executable's name.
 const PROGRAM: &str = "tidegate-worker";
@@ -55,27 +53,29 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf> {
     )
 }
 
-/// Keeps one worker process running.
-pub struct Supervisor {
-    program: PathBuf,
-    surroundings: Surroundings,
-    pool: Arc<WorkerPool>,
-    started: Box<dyn Fn() + Send + Sync>,
+/// Who is told of a worker's coming and going.
+#[async_trait]
+pub trait Watcher: Send + Sync + 'static {
+    /// The process has started.
+    fn started(&self);
+    /// The process has ended.
+    async fn ended(&self);
 }
 
-impl Supervisor {
-    /// A supervisor of `program`; `started` is called at each start.
-    pub fn new(
-        program: PathBuf,
-        surroundings: Surroundings,
-        pool: Arc<WorkerPool>,
-        started: impl Fn() + Send + Sync + 'static,
-    ) -> Self {
+/// Keeps one worker process running.
+pub struct Supervisor<W> {
+    program: PathBuf,
+    surroundings: Surroundings,
+    watcher: W,
+}
+
+impl<W: Watcher> Supervisor<W> {
+    /// A supervisor of `program`.
+    pub fn new(program: PathBuf, surroundings: Surroundings, watcher: W) -> Self {
         Self {
             program,
             surroundings,
-            pool,
-            started: Box::new(started),
+            watcher,
         }
     }
 
@@ -85,7 +85,7 @@ impl Supervisor {
         loop {
             let since = Instant::now();
             let ended = self.run_once(&stop).await;
-            self.pool.leave();
+            self.watcher.ended().await;
             if stop.is_cancelled() {
                 return;
             }
@@ -113,7 +113,7 @@ impl Supervisor {
 
     async fn run_once(&self, stop: &CancellationToken) -> Result<ExitStatus> {
         let mut child = self.spawn()?;
-        (self.started)();
+        self.watcher.started();
         tracing::info!(pid = child.id(), "worker started");
         // Held open for as long as the host lives: the worker ends when it is closed.
         let lifeline = child.stdin.take();

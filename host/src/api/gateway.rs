@@ -74,9 +74,12 @@ impl Gateway {
         }
     }
 
-    async fn worker(&self, request: Request<Incoming>) -> Response<Body> {
-        match guard::worker(&self.faces.worker_token, request.headers()) {
-            Ok(()) => self.axum(&self.workers, request).await,
+    async fn worker(&self, mut request: Request<Incoming>) -> Response<Body> {
+        match self.faces.credentials.caller(request.headers()) {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                self.axum(&self.workers, request).await
+            }
             Err(error) => from_error(error),
         }
     }

@@ -25,15 +25,10 @@ pub fn management(
     refuse_web_pages(config, headers, host)
 }
 
-/// Whether a worker's request carries the token.
-pub fn worker(token: &str, headers: &HeaderMap) -> Result<(), ApiError> {
-    if bearer(headers).is_some_and(|given| same(given, token)) {
-        return Ok(());
-    }
-    Err(ApiError::new(
-        StatusCode::UNAUTHORIZED,
-        "`/worker/v1` takes `Authorization: Bearer` with the worker token",
-    ))
+/// The token of `Authorization: Bearer`, where it is one of these.
+pub fn bearer_among<'a>(tokens: impl IntoIterator<Item = &'a str>, headers: &HeaderMap) -> Option<&'a str> {
+    let given = bearer(headers)?;
+    tokens.into_iter().find(|token| same(given, token))
 }
 
 /// A browser tells where a page comes from, and under which name it was sent here: neither may be foreign.

@@ -33,7 +33,7 @@ pub struct Faces {
     /// The bounds.
     pub config: Arc<Config>,
     /// What workers present.
-    pub worker_token: Arc<str>,
+    pub credentials: Arc<worker::Credentials>,
     /// Cancelled when the host drains: followers and long polls end.
     pub stopping: CancellationToken,
 }

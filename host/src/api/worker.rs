@@ -1,19 +1,22 @@
 //! `/worker/v1`: what workers call. They lease jobs, report on them, and touch only what a job names.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tidegate_runtime::jobs::{EndError, Job, LeaseLost};
+use tidegate_runtime::jobs::{EndError, Job, Jobs, LeaseLost};
+use tidegate_runtime::store::StoreError;
 
 use super::error::{ApiError, Json};
-use super::{Faces, objects};
+use super::{Faces, guard, objects};
 
 /// The header that carries a lease's token.
 pub const LEASE_HEADER: &str = "x-tidegate-lease";
@@ -21,6 +24,74 @@ pub const LEASE_HEADER: &str = "x-tidegate-lease";
 pub const CHECKPOINTS: &str = "tidegate-jobs";
 /// The longest wait for a job that one request may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Leases that the child worker may hold at one time, those that ended not yet forgotten included.
+const CHILD_LEASES: usize = 64;
+
+/// Who calls `/worker/v1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// The process that this host started.
+    Child,
+    /// A worker from elsewhere, with the configured token.
+    Other,
+}
+
+/// What workers present, and what the child worker holds: when its process ends, its jobs need not wait for
+/// their leases to run out.
+pub struct Credentials {
+    child: String,
+    other: Option<String>,
+    held: Mutex<VecDeque<(String, String)>>,
+}
+
+impl Credentials {
+    /// A new token for the child; `other` is the configured one.
+    pub fn new(other: Option<String>) -> Self {
+        let child = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+        Self {
+            child,
+            other,
+            held: Mutex::default(),
+        }
+    }
+
+    /// What the child is given.
+    pub fn child_token(&self) -> &str {
+        &self.child
+    }
+
+    /// Who sends a request.
+    pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let known = std::iter::once(self.child.as_str()).chain(self.other.as_deref());
+        match guard::bearer_among(known, headers) {
+            Some(token) if token == self.child => Ok(Caller::Child),
+            Some(_) => Ok(Caller::Other),
+            None => {
+                let message = "`/worker/v1` takes `Authorization: Bearer` with the worker token";
+                Err(ApiError::new(StatusCode::UNAUTHORIZED, message))
+            }
+        }
+    }
+
+    fn child_holds(&self, job: &str, token: &str) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.truncate(CHILD_LEASES - 1);
+        held.push_front((job.to_owned(), token.to_owned()));
+    }
+
+    /// Gives the child's jobs back, as its process has ended.
+    pub async fn child_ended(&self, jobs: &Jobs) {
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        for (job, token) in held {
+            match jobs.fail(&job, &token, "the worker process ended", true).await {
+                Ok(()) => tracing::info!(job, "job given back"),
+                Err(EndError::Lost(_)) => {}
+                Err(error) => tracing::warn!(job, %error, "the job waits until its lease runs out"),
+            }
+        }
+    }
+}
 
 /// The routes.
 pub fn router(faces: Faces) -> Router {
@@ -79,26 +150,41 @@ struct Lease {
     wait_ms: u64,
 }
 
-async fn lease(State(faces): State<Faces>, Json(asked): Json<Lease>) -> Result<Response, ApiError> {
-    let wait = Duration::from_millis(asked.wait_ms).min(LONGEST_WAIT);
-    let leasing = faces.platform.jobs().lease(&asked.worker, &asked.kinds, wait);
-    let leased = faces
-        .stopping
-        .run_until_cancelled(leasing)
-        .await
-        .transpose()?
-        .flatten();
+async fn lease(
+    State(faces): State<Faces>,
+    Extension(caller): Extension<Caller>,
+    Json(asked): Json<Lease>,
+) -> Result<Response, ApiError> {
+    // A task of its own: a job that was claimed must be held, even when the worker went away meanwhile.
+    let leasing = tokio::spawn(async move {
+        let wait = Duration::from_millis(asked.wait_ms).min(LONGEST_WAIT);
+        let leasing = faces.platform.jobs().lease(&asked.worker, &asked.kinds, wait);
+        let leased = faces
+            .stopping
+            .run_until_cancelled(leasing)
+            .await
+            .transpose()?
+            .flatten();
+        if let Some(leased) = &leased {
+            let job = &leased.job;
+            tracing::info!(
+                job = job.id,
+                kind = job.kind,
+                attempt = job.attempt,
+                worker = asked.worker,
+                "job leased"
+            );
+            if caller == Caller::Child {
+                faces.credentials.child_holds(&job.id, &leased.token);
+            }
+        }
+        Ok::<_, StoreError>(leased)
+    });
+    let leased = leasing.await.map_err(StoreError::new)??;
     let Some(leased) = leased else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let job = &leased.job;
-    tracing::info!(
-        job = job.id,
-        kind = job.kind,
-        attempt = job.attempt,
-        worker = asked.worker,
-        "job leased"
-    );
     let answer = json!({
         "job": { "id": job.id, "kind": job.kind, "config": job.config, "attempt": job.attempt, "run": job.run },
         "lease": { "token": leased.token, "expires_ms": leased.expires.as_millis() as u64 },

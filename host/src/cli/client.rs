@@ -19,6 +19,9 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(host: &str, token: Option<String>, ca: Option<&Path>) -> Result<Self> {
+        if !(host.starts_with("http://") || host.starts_with("https://")) {
+            bail!("`{host}` is no address of a host; it takes `http://127.0.0.1:8080` or `https://...`");
+        }
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(Duration::from_secs(5));

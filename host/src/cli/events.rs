@@ -1,5 +1,7 @@
 //! `tidegate events`: what happens, as it happens.
 
+use std::collections::HashMap;
+
 use anyhow::{Context as _, Result};
 use clap::Args;
 use futures::StreamExt as _;
@@ -9,6 +11,10 @@ use serde_json::Value;
 use super::Target;
 use super::text::{self, Colour, clock, colour_of, cut, duration, field, painted, tame};
 
+/// Most objects start nothing, and those that do are seen by what they start.
+const OBJECT_CREATED: &str = "tidegate.object.created";
+/// Milliseconds between two lines of progress of one function.
+const PROGRESS: u64 = 1000;
 /// A line of the stream is no longer than this.
 const LONGEST: usize = 16 << 20;
 
@@ -18,6 +24,9 @@ pub struct Events {
     /// Of this run only
     #[arg(long)]
     run: Option<String>,
+    /// Every object and every bit of progress too
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -32,23 +41,36 @@ impl Events {
             .await?;
         let mut pieces = answer.bytes_stream();
         let mut waiting: Vec<u8> = Vec::new();
+        let mut calm = Calm {
+            all: self.all,
+            json: self.target.json,
+            shown: HashMap::new(),
+        };
         while let Some(piece) = pieces.next().await {
             waiting.extend_from_slice(&piece.context("the host went away")?);
             while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = waiting.drain(..=end).collect();
-                self.target.show(&String::from_utf8_lossy(&line))?;
+                calm.show(&String::from_utf8_lossy(&line))?;
             }
             anyhow::ensure!(
                 waiting.len() <= LONGEST,
                 "the host sends a line of more than {LONGEST} bytes"
             );
         }
-        text::say("the host stopped\n")
+        anyhow::bail!("the host stopped")
     }
 }
 
-impl Target {
-    fn show(&self, line: &str) -> Result<()> {
+/// Shows notices, and leaves out what would drown the rest.
+struct Calm {
+    all: bool,
+    json: bool,
+    /// When progress was shown last, by run and function.
+    shown: HashMap<(String, String), u64>,
+}
+
+impl Calm {
+    fn show(&mut self, line: &str) -> Result<()> {
         let Some(data) = line.strip_prefix("data:").map(str::trim) else {
             return Ok(());
         };
@@ -57,7 +79,38 @@ impl Target {
         }
         let notice: Value =
             serde_json::from_str(data).context("the host sent something else than a notice")?;
-        text::say(&format!("{}\n", line_of(&notice, text::coloured())))
+        if self.all || self.matters(&notice) {
+            text::say(&format!("{}\n", line_of(&notice, text::coloured())))?;
+        }
+        Ok(())
+    }
+
+    /// Not each object, and progress once a second at most.
+    fn matters(&mut self, notice: &Value) -> bool {
+        match field(notice, "kind") {
+            "event" => field(notice, "type") != OBJECT_CREATED,
+            "progress" => {
+                let at = notice["at"].as_u64().unwrap_or_default();
+                let who = (
+                    field(notice, "run").to_owned(),
+                    field(notice, "function").to_owned(),
+                );
+                let due = self.shown.get(&who).is_none_or(|last| at >= last + PROGRESS);
+                let finished = notice["done"].is_u64() && notice["done"] == notice["total"];
+                if due {
+                    self.shown.insert(who, at);
+                }
+                due || finished
+            }
+            "done" | "dead" => {
+                self.shown.remove(&(
+                    field(notice, "run").to_owned(),
+                    field(notice, "function").to_owned(),
+                ));
+                true
+            }
+            _ => true,
+        }
     }
 }
 
@@ -112,6 +165,25 @@ mod tests {
         let line = line_of(&notice, false);
         assert!(line.contains("CDEFGH  retry     validate    DataReady"), "{line}");
         assert!(line.ends_with("s  12 ms  a b"), "{line}");
+    }
+
+    #[test]
+    fn progress_is_calm_and_its_end_is_shown() {
+        let mut calm = Calm {
+            all: false,
+            json: false,
+            shown: HashMap::new(),
+        };
+        let mut matters = |at: u64, done: u64| {
+            let notice = serde_json::json!({ "kind": "progress", "run": "r", "function": "f", "at": at, "done": done, "total": 9 });
+            calm.matters(&notice)
+        };
+        assert_eq!(
+            [matters(0, 1), matters(500, 2), matters(1000, 3), matters(1100, 9)],
+            [true, false, true, true]
+        );
+        assert!(!calm.matters(&serde_json::json!({ "kind": "event", "type": OBJECT_CREATED })));
+        assert!(calm.matters(&serde_json::json!({ "kind": "event", "type": "DataReady" })));
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn row(job: &Value) -> Vec<Cell> {
 }
 
 /// Progress, the reason of a failure, or nothing.
-fn detail(job: &Value) -> String {
+pub(super) fn detail(job: &Value) -> String {
     let detail = &job["detail"];
     if let Some(reason) = detail["reason"].as_str() {
         return tame(reason);

@@ -59,7 +59,24 @@ impl Runs {
 }
 
 fn show(run: &Value) -> Result<()> {
-    text::say(&text::aligned(&rows(run), text::coloured()))
+    let mut run = run.clone();
+    tell_of_jobs(&mut run);
+    text::say(&text::aligned(&rows(&run), text::coloured()))
+}
+
+/// A job's step tells what its worker last said.
+fn tell_of_jobs(run: &mut Value) {
+    let jobs = run["jobs"].as_array().cloned().unwrap_or_default();
+    for step in run["steps"].as_array_mut().into_iter().flatten() {
+        let job = jobs
+            .iter()
+            .find(|job| job["id"] == step["event"] && field(job, "phase") == "running");
+        if let Some(job) = job {
+            step["state"] = "running".into();
+            step["attempt"] = job["attempt"].clone();
+            step["reason"] = super::jobs::detail(job).into();
+        }
+    }
 }
 
 /// The run's own row, then one for each step.
@@ -149,7 +166,7 @@ fn row(step: &Value, indent: &str) -> Vec<Cell> {
         })
         .colour(Colour::Yellow),
         Cell::new(took).right(),
-        Cell::new(cut(&tame(field(step, "reason")), 200)).colour(Colour::Red),
+        Cell::new(cut(&tame(field(step, "reason")), 200)).colour(colour_of(state)),
     ]
 }
 

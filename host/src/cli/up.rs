@@ -13,8 +13,8 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::host::Host;
 
-/// What is logged unless `RUST_LOG` says otherwise.
-const LOGGED: &str = "info,s3s=warn,fjall=warn,lsm_tree=warn,wasmtime=warn,h2=warn,hyper=warn";
+/// What is logged unless `RUST_LOG` says otherwise. `s3s` calls the mistakes of clients errors.
+const LOGGED: &str = "info,s3s=off,fjall=warn,lsm_tree=warn,wasmtime=warn,h2=warn,hyper=warn";
 /// The exit code of a host that was told twice to end.
 const CUT_SHORT: i32 = 130;
 

@@ -1,1 +1,241 @@
-//! Inference over a worker of the test's own.
+//! Inference over a worker of the test's own, which knows a model only once it was told to load it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tidegate_runtime::inference::Datatype;
+use tidegate_runtime::store::memory::Memory;
+use tidegate_runtime::store::{Condition, StateWrite, Unit};
+use tonic::{Request, Response};
+
+use super::wire::open_inference::grpc_inference_service_server::{
+    GrpcInferenceService, GrpcInferenceServiceServer,
+};
+use super::wire::open_inference::model_infer_response::InferOutputTensor;
+use super::wire::open_inference::model_repository_parameter::ParameterChoice;
+use super::wire::open_inference::*;
+use super::*;
+
+/// Answers every inference with the bytes of its first input, under the name `echo`.
+#[derive(Default)]
+struct Echo {
+    loaded: Mutex<BTreeMap<(String, String), String>>,
+    loads: AtomicUsize,
+}
+
+#[async_trait]
+impl GrpcInferenceService for Arc<Echo> {
+    async fn server_live(
+        &self,
+        _: Request<ServerLiveRequest>,
+    ) -> Result<Response<ServerLiveResponse>, Status> {
+        Ok(Response::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<ServerReadyRequest>,
+    ) -> Result<Response<ServerReadyResponse>, Status> {
+        Ok(Response::new(ServerReadyResponse { ready: true }))
+    }
+
+    async fn model_ready(
+        &self,
+        _: Request<ModelReadyRequest>,
+    ) -> Result<Response<ModelReadyResponse>, Status> {
+        Err(Status::unimplemented("not of use here"))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<ServerMetadataRequest>,
+    ) -> Result<Response<ServerMetadataResponse>, Status> {
+        Err(Status::unimplemented("not of use here"))
+    }
+
+    async fn model_metadata(
+        &self,
+        _: Request<ModelMetadataRequest>,
+    ) -> Result<Response<ModelMetadataResponse>, Status> {
+        Err(Status::unimplemented("not of use here"))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<ModelInferRequest>,
+    ) -> Result<Response<ModelInferResponse>, Status> {
+        let request = request.into_inner();
+        let name = (request.model_name.clone(), request.model_version.clone());
+        if !self.loaded.lock().unwrap().contains_key(&name) {
+            return Err(Status::not_found("not loaded"));
+        }
+        let (Some(input), Some(data)) = (request.inputs.first(), request.raw_input_contents.first()) else {
+            return Err(Status::invalid_argument("input `x` is missing"));
+        };
+        let output = InferOutputTensor {
+            name: "echo".into(),
+            datatype: input.datatype.clone(),
+            shape: input.shape.clone(),
+            ..Default::default()
+        };
+        let answer = ModelInferResponse {
+            outputs: vec![output],
+            raw_output_contents: vec![data.clone()],
+            ..Default::default()
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<RepositoryModelLoadRequest>,
+    ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
+        let request = request.into_inner();
+        let text = |name: &str| match request.parameters[name].parameter_choice.clone() {
+            Some(ParameterChoice::StringParam(text)) => text,
+            other => panic!("parameter `{name}` is {other:?}"),
+        };
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        self.loaded
+            .lock()
+            .unwrap()
+            .insert((request.model_name.clone(), text("version")), text("uri"));
+        Ok(Response::new(RepositoryModelLoadResponse {}))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        _: Request<RepositoryModelUnloadRequest>,
+    ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
+        Err(Status::unimplemented("not of use here"))
+    }
+}
+
+async fn serve(echo: Arc<Echo>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    let server = tonic::transport::Server::builder().add_service(GrpcInferenceServiceServer::new(echo));
+    tokio::spawn(server.serve_with_incoming(incoming));
+    address
+}
+
+async fn put(store: &dyn Store, key: &str, value: serde_json::Value) {
+    let write = StateWrite {
+        table: "models".into(),
+        key: key.into(),
+        value: Some(Bytes::from(value.to_string())),
+        condition: Condition::None,
+    };
+    store
+        .commit(Unit {
+            state: vec![write],
+            ..Unit::default()
+        })
+        .await
+        .unwrap();
+}
+
+/// A registry in which the champion of `ranker` is its version 3.
+async fn registry() -> Arc<dyn Store> {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let version = serde_json::json!({
+        "model": "ranker", "version": 3, "created": 1, "metrics": {}, "parameters": {}, "code": {},
+        "artifact": { "bucket": "models", "key": "ranker/abc/model.onnx", "sha256": "", "size": 1 },
+        "dataset": { "id": "d", "bucket": "data", "prefix": "p/", "digest": "" },
+        "signature": { "user_features": [], "item_features": [] },
+        "decision": "promote", "reason": "", "origin": { "event": "", "trace": "", "job": "" },
+    });
+    put(&*store, "ranker/versions/000000000003", version).await;
+    put(
+        &*store,
+        "ranker/aliases/champion",
+        serde_json::json!({ "version": 3 }),
+    )
+    .await;
+    store
+}
+
+fn pool(store: Arc<dyn Store>, wait: u64) -> Arc<WorkerPool> {
+    let patience = Patience {
+        infer: Duration::from_secs(5),
+        worker: Duration::from_millis(wait),
+    };
+    WorkerPool::new(store, patience, Arc::new(HostMetrics::default()))
+}
+
+fn tensor() -> Tensor {
+    Tensor {
+        name: "x".into(),
+        datatype: Datatype::Fp32,
+        shape: vec![2],
+        data: Bytes::from_static(&[0, 0, 128, 63, 0, 0, 0, 64]),
+    }
+}
+
+#[tokio::test]
+async fn a_champion_is_resolved_loaded_once_and_answers() {
+    let echo = Arc::new(Echo::default());
+    let pool = pool(registry().await, 2000);
+    pool.join(&serve(echo.clone()).await).unwrap();
+    let requests = (0..16).map(|_| pool.infer("ranker", vec![tensor()]));
+    for answer in futures::future::join_all(requests).await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.model_version, "3");
+        assert_eq!(answer.outputs[0].name, "echo");
+        assert_eq!(answer.outputs[0].data, tensor().data);
+    }
+    assert_eq!(echo.loads.load(Ordering::Relaxed), 1);
+    let loaded = echo.loaded.lock().unwrap().clone();
+    assert_eq!(
+        loaded[&("ranker".to_owned(), "3".to_owned())],
+        "models/ranker/abc/model.onnx"
+    );
+    assert!(pool.may_read("models", "ranker/abc/model.onnx"));
+    assert!(!pool.may_read("models", "ranker/other/model.onnx"));
+}
+
+#[tokio::test]
+async fn what_is_not_registered_is_not_found() {
+    let pool = pool(registry().await, 10);
+    for reference in ["other", "ranker@candidate", "ranker@9", "ranker@uri:models/none"] {
+        let answer = pool.infer(reference, Vec::new()).await;
+        assert!(
+            matches!(answer, Err(InferError::NotFound(_))),
+            "{reference}: {answer:?}"
+        );
+    }
+    let answer = pool.infer("no such name", Vec::new()).await;
+    assert!(matches!(answer, Err(InferError::Invalid(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn without_a_worker_models_are_unavailable_until_one_joins() {
+    let pool = pool(registry().await, 2000);
+    let echo = Arc::new(Echo::default());
+    let address = serve(echo).await;
+    let early = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.infer("ranker", vec![tensor()]).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    pool.join(&address).unwrap();
+    assert!(early.await.unwrap().is_ok());
+    pool.leave();
+    assert!(!pool.is_ready());
+    let impatient = self::pool(registry().await, 10);
+    let answer = impatient.infer("ranker", vec![tensor()]).await;
+    assert!(matches!(answer, Err(InferError::Unavailable(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_the_model_refuses_is_invalid() {
+    let pool = pool(registry().await, 2000);
+    pool.join(&serve(Arc::new(Echo::default())).await).unwrap();
+    let answer = pool.infer("ranker", Vec::new()).await;
+    assert!(
+        matches!(&answer, Err(InferError::Invalid(text)) if text.contains("input `x`")),
+        "{answer:?}"
+    );
+}

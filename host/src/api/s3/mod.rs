@@ -13,12 +13,13 @@ mod uploads;
 use std::sync::Arc;
 use std::time::Instant;
 
+use async_trait::async_trait;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use s3s::auth::SimpleAuth;
+use s3s::auth::{S3Auth, SecretKey};
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{S3Error, s3_error};
+use s3s::{S3Error, S3Result, s3_error};
 use tidegate_runtime::sandbox::Body;
 use tidegate_runtime::store::{CommitError, StoreError};
 
@@ -32,6 +33,25 @@ pub use uploads::give_up_old_uploads;
 #[derive(Clone)]
 struct Storage {
     faces: Faces,
+}
+
+/// The one pair of keys.
+struct Keys {
+    access: String,
+    secret: SecretKey,
+}
+
+#[async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if access_key == self.access {
+            return Ok(self.secret.clone());
+        }
+        Err(s3_error!(
+            InvalidAccessKeyId,
+            "the access key `{access_key}` is not known here"
+        ))
+    }
 }
 
 /// Answers every request that comes to the S3 port.
