@@ -1,4 +1,4 @@
-//! `hello-http`: `GET /hello/<name>` tells what [`hello`](../hello/src/lib.rs) counted.
+//! `hello-http`: `GET /hello/<name>` tells what the function `hello` counted.
 //!
 //! `spin-sdk` exports the handler; what it asks of the host (here `state`) comes from `tidegate-sdk`, and is
 //! granted in the manifest like any other function's.

@@ -1,4 +1,4 @@
-//! The logic of the feed-ranking app, free of the host: everything here is tested natively, and the
+//! The logic of the feed-ranking app. Everything here but `host` is tested natively, and the
 //! components beside it only connect it to their imports.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]

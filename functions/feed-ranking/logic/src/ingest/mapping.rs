@@ -105,16 +105,14 @@ impl Table {
         }
         for field in [Field::UserId, Field::ItemId, Field::Timestamp] {
             if !has(field) {
-                return Err(missing(field, columns, settings));
+                return Err(IngestError::Rejected(missing(field, columns, settings)));
             }
         }
         let rule = settings.click_from.map(|rule| rule.field);
         if has(Field::Click) || rule.is_some_and(has) {
             return Ok(Self::Interactions(mapping));
         }
-        let IngestError::Rejected(reason) = missing(Field::Click, columns, settings) else {
-            return Ok(Self::Interactions(mapping));
-        };
+        let reason = missing(Field::Click, columns, settings);
         Err(IngestError::Rejected(match rule {
             Some(field) => format!(
                 "{reason}, or `{}` to derive it from",
@@ -147,13 +145,13 @@ fn map(columns: &[String], settings: &Settings) -> Mapping {
     mapping
 }
 
-fn missing(field: Field, columns: &[String], settings: &Settings) -> IngestError {
+fn missing(field: Field, columns: &[String], settings: &Settings) -> String {
     let shown: String = columns.join("`, `").chars().take(300).collect();
     let allowed = settings.names_of(field).join("`, `");
-    let name = field.name();
-    IngestError::Rejected(format!(
-        "no column for `{name}`: found `{shown}`, allowed are `{allowed}`"
-    ))
+    format!(
+        "no column for `{}`: found `{shown}`, allowed are `{allowed}`",
+        field.name()
+    )
 }
 
 #[cfg(test)]
