@@ -1,8 +1,11 @@
 //! The app manifest, `tidegate.toml`: what runs, what fires it, what it may touch, and its limits.
 
+mod bounds;
 mod grants;
 mod mistakes;
 mod parse;
+mod rules;
+mod triggers;
 mod values;
 mod walk;
 
@@ -13,6 +16,9 @@ use std::time::Duration;
 
 pub use grants::{BucketPrefix, Grants};
 pub use mistakes::{Mistake, Mistakes};
+
+/// Bytes of a manifest at most.
+const LONGEST: u64 = 1 << 20;
 
 /// A manifest.
 #[derive(Debug, Clone)]
@@ -105,11 +111,29 @@ pub enum Misfire {
     Skip,
 }
 
+impl Trigger {
+    /// The route, of an HTTP trigger.
+    pub fn route(&self) -> Option<&str> {
+        match self {
+            Self::Http { route, .. } => Some(route),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Trigger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Object { bucket, prefix, suffix } if suffix.is_empty() => write!(f, "object {bucket}/{prefix}*"),
-            Self::Object { bucket, prefix, suffix } => write!(f, "object {bucket}/{prefix}*{suffix}"),
+            Self::Object {
+                bucket,
+                prefix,
+                suffix,
+            } if suffix.is_empty() => write!(f, "object {bucket}/{prefix}*"),
+            Self::Object {
+                bucket,
+                prefix,
+                suffix,
+            } => write!(f, "object {bucket}/{prefix}*{suffix}"),
             Self::Event { kind } => write!(f, "event {kind}"),
             Self::Http { method, route } => write!(f, "http {} {route}", method.as_deref().unwrap_or("*")),
             Self::Schedule(schedule) => write!(f, "schedule {} {}", schedule.cron, schedule.timezone),
@@ -120,19 +144,19 @@ impl fmt::Display for Trigger {
 /// The limits of one invocation, and how many run at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of all its memories together; 64 MiB by default, 4 GiB at most.
+    /// Bytes of all its memories together; from 1 MiB to 4 GiB, 64 MiB by default.
     pub memory: u64,
-    /// From start to end, waiting included; 30 s by default, 1 h at most.
+    /// From start to end, waiting included; from 1 ms to 1 h, 30 s by default.
     pub wall_time: Duration,
-    /// Invocations at one time; 16 by default.
+    /// Invocations at one time; from 1 to 10,000, 16 by default.
     pub concurrency: u32,
-    /// Bytes of log lines; 256 KiB by default.
+    /// Bytes of log lines; from 1 KiB to 16 MiB, 256 KiB by default.
     pub log_bytes: u64,
-    /// Bytes of staged state and events; 64 MiB by default.
+    /// Bytes of staged state and events; from 1 KiB to 1 GiB, 64 MiB by default.
     pub effects_bytes: u64,
-    /// Staged writes, objects, jobs and events; 200,000 by default.
+    /// Staged writes, objects, jobs and events; from 1 to 10,000,000, 200,000 by default.
     pub effects_count: u64,
-    /// Calls into the host; 1,000,000 by default.
+    /// Calls into the host; from 1 to 1,000,000,000, by default 1,000,000.
     pub host_calls: u64,
 }
 
@@ -153,13 +177,13 @@ impl Default for Limits {
 /// What happens when a function fails.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retry {
-    /// Attempts, the first included; 5 by default.
+    /// Attempts, the first included; from 1 to 1,000, 5 by default.
     pub max_attempts: u32,
-    /// The first delay; 500 ms by default.
+    /// The first delay; from 1 ms to 24 h, 500 ms by default.
     pub initial: Duration,
-    /// How it grows; 2 by default.
+    /// How it grows from attempt to attempt; from 1 to 100, 2 by default.
     pub factor: f64,
-    /// The longest delay; 1 min by default.
+    /// The longest delay; from 1 ms to 24 h and no shorter than the first, 1 min by default.
     pub max_backoff: Duration,
     /// Whether the delay is drawn at random up to its value; true by default.
     pub jitter: bool,
@@ -189,12 +213,21 @@ pub struct RecordSpec {
 }
 
 impl Manifest {
-    /// Reads a manifest from a file.
+    /// Reads a manifest of up to 1 MiB from a file.
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            Mistakes::new(name.clone(), vec![Mistake::new(String::new(), None, format!("cannot be read: {error}"))])
-        })?;
+        let unreadable =
+            |reason: String| Mistakes::new(name.clone(), vec![Mistake::new(String::new(), None, reason)]);
+        let size = std::fs::metadata(file)
+            .map_err(|error| unreadable(format!("cannot be read: {error}")))?
+            .len();
+        if size > LONGEST {
+            return Err(unreadable(format!(
+                "found {size} bytes, a manifest has at most {LONGEST}"
+            )));
+        }
+        let text =
+            std::fs::read_to_string(file).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
         Self::parse(&text, &name)
     }
 

@@ -1,3 +1,7 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -7,26 +11,109 @@ name = "demo"
 [[function]]
 name = "ingest"
 component = "ingest.wasm"
-trigger = [{ object = { bucket = "data", prefix = "raw/" } }, { schedule = { cron = "0 3 * * *", timezone = "Europe/Berlin" } }]
+description = "Takes files in."
+trigger = [
+    { object = { bucket = "data", prefix = "raw/", suffix = ".csv" } },
+    { event = "DataReady" },
+    { schedule = { cron = "0 3 * * *", timezone = "Europe/Berlin", data = '{"full":true}', misfire = "skip" } },
+]
 grants.objects.read = ["data/raw/"]
+grants.secrets = ["warehouse"]
 limits = { memory = "128MiB", wall_time = "5m" }
+retry = { max_attempts = 3, initial = "1s", factor = 1.5, max_backoff = "1m", jitter = false }
 [function.variables]
 "column.user_id" = "userId"
 
 [[function]]
 name = "rank"
 component = "rank.wasm"
-trigger = [{ http = { method = "POST", route = "/predict" } }]
+trigger = [{ http = { method = "POST", route = "/predict" } }, { http = { route = "/files/{*rest}" } }]
+record = { bucket = "data", prefix = "predictions/", routes = ["/predict"] }
+
+[[function]]
+name = "by-hand"
+component = "by_hand.wasm"
 "#;
+
+/// The manifest `GOOD` with one text in place of another.
+fn changed(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from:?} is not in the manifest");
+    GOOD.replacen(from, to, 1)
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    let mistakes = Manifest::parse(text, "tidegate.toml").map(|_| ()).unwrap_err();
+    mistakes.to_string().lines().map(str::to_owned).collect()
+}
+
+/// The one mistake that a change makes, as it is shown.
+fn mistake(from: &str, to: &str) -> String {
+    let mut found = mistakes(&changed(from, to));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.remove(0)
+}
 
 #[test]
 fn a_manifest_is_read_with_its_defaults() {
     let manifest = Manifest::parse(GOOD, "tidegate.toml").unwrap();
-    let ingest = &manifest.functions[0];
+    let [ingest, rank, by_hand] = manifest.functions.as_slice() else {
+        panic!("{manifest:?}")
+    };
+    assert_eq!(
+        (manifest.app.name.as_str(), manifest.text.as_str()),
+        ("demo", GOOD)
+    );
     assert_eq!((ingest.limits.memory, ingest.limits.concurrency), (128 << 20, 16));
     assert_eq!(ingest.variables["column.user_id"], "userId");
     assert!(ingest.grants.allows_read("ingest", "data", "raw/x.csv").is_ok());
-    assert_eq!(manifest.functions[1].triggers[0].to_string(), "http POST /predict");
+    assert!(ingest.grants.allows_secret("ingest", "warehouse").is_ok());
+    assert_eq!(
+        (
+            ingest.retry.max_attempts,
+            ingest.retry.factor,
+            ingest.retry.jitter
+        ),
+        (3, 1.5, false)
+    );
+    let record = RecordSpec {
+        bucket: "data".into(),
+        prefix: "predictions/".into(),
+        routes: vec!["/predict".into()],
+    };
+    assert_eq!(rank.record, Some(record));
+    assert_eq!(
+        (&by_hand.limits, &by_hand.retry),
+        (&Limits::default(), &Retry::default())
+    );
+    assert!(by_hand.triggers.is_empty() && by_hand.grants == Grants::default());
+}
+
+#[test]
+fn triggers_are_read_and_shown() {
+    let manifest = Manifest::parse(GOOD, "tidegate.toml").unwrap();
+    let shown: Vec<_> = manifest
+        .functions
+        .iter()
+        .flat_map(|f| &f.triggers)
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "object data/raw/*.csv",
+            "event DataReady",
+            "schedule 0 3 * * * Europe/Berlin",
+            "http POST /predict",
+            "http * /files/{*rest}",
+        ]
+    );
+    let Trigger::Schedule(schedule) = &manifest.functions[0].triggers[2] else {
+        panic!("no schedule")
+    };
+    assert_eq!(
+        (schedule.data.as_str(), schedule.misfire),
+        (r#"{"full":true}"#, Misfire::Skip)
+    );
 }
 
 #[test]
@@ -47,35 +134,461 @@ limits = { memory = "12 parsecs" }
 name = "b"
 component = "b.wasm"
 trigger = [{ http = { route = "/x" } }, { http = { route = "/x" } }, { http = { route = "/api/v1/x" } }]
+
+[[function]]
+component = 7
 "#;
-    let mistakes = Manifest::parse(text, "tidegate.toml").unwrap_err();
-    let shown = mistakes.to_string();
-    for expected in [
-        "tidegate.toml:3: app.name: found `Demo`",
-        "tidegate.toml:5: function.a: `component` is missing",
-        "tidegate.toml:7: function.a.componet: unknown key",
-        "did you mean `component`?",
-        "function.a.trigger.schedule.cron: found `99 * * * *`",
-        "function.a.trigger.schedule.timezone: found `Mars/Base`",
-        "tidegate.toml:9: function.a.grants.objects.read: found `/etc`",
-        "found `data/../x`",
-        "found `$done`",
-        "tidegate.toml:11: function.a.limits.memory: found `12 parsecs`",
-        "route `* /x`",
-        "found `/api/v1/x`",
-    ] {
-        assert!(shown.contains(expected), "missing {expected:?} in:\n{shown}");
+    let found = mistakes(text);
+    let expected = [
+        "tidegate.toml:3: app.name: found `Demo`, expected 1 to 63 lower-case letters",
+        "tidegate.toml:5: function.a: `component` is missing, expected the path of a `.wasm` file",
+        "tidegate.toml:7: function.a.componet: unknown key, allowed are",
+        "tidegate.toml:8: function.a.trigger[0].schedule.cron: found `99 * * * *`, expected a cron expression",
+        "tidegate.toml:8: function.a.trigger[0].schedule.timezone: found `Mars/Base`, expected an IANA time zone",
+        "tidegate.toml:9: function.a.grants.objects.read[0]: found `/etc`, expected `bucket/prefix`",
+        "tidegate.toml:9: function.a.grants.objects.read[1]: found `data/../x`",
+        "tidegate.toml:10: function.a.grants.state.write[0]: found `$done`, expected a name",
+        "tidegate.toml:11: function.a.limits.memory: found `12 parsecs`, expected a size such as `64MiB`",
+        "tidegate.toml:13: function.b.trigger: route `* /x` is taken by function `b`",
+        "tidegate.toml:16: function.b.trigger[2].http.route: found `/api/v1/x`, expected a route such as",
+        "tidegate.toml:18: function[2]: `name` is missing",
+        "tidegate.toml:19: function[2].component: found `7`, expected the path",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(
+            found.starts_with(expected),
+            "{expected:?} is not how this starts: {found:?}"
+        );
     }
 }
 
 #[test]
-fn a_syntax_error_names_its_line() {
-    let mistakes = Manifest::parse("[app]\nname = ", "tidegate.toml").unwrap_err();
-    assert!(mistakes.to_string().starts_with("tidegate.toml:2: not TOML"), "{mistakes}");
+fn an_unknown_key_is_answered_with_the_one_that_was_meant() {
+    for (from, to, meant) in [
+        ("[app]", "[ap]", "app"),
+        ("description", "descripton", "description"),
+        ("memory", "memmory", "memory"),
+        ("wall_time", "walltime", "wall_time"),
+        ("max_attempts", "max_atempts", "max_attempts"),
+        ("timezone", "time_zone", "timezone"),
+        ("grants.objects", "grants.object", "objects"),
+        ("method", "metod", "method"),
+    ] {
+        let found = mistakes(&changed(from, to)).join("\n");
+        assert!(found.contains(&format!("did you mean `{meant}`?")), "{found}");
+    }
+    let found = mistake("description =", "colour =");
+    assert!(
+        found.contains("allowed are `name`") && !found.contains("did you mean"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_value_of_another_type_says_what_was_found() {
+    for (from, to, expected) in [
+        (
+            "name = \"demo\"",
+            "name = 5",
+            "app.name: found `5`, expected 1 to 63",
+        ),
+        (
+            "\"Takes files in.\"",
+            "true",
+            "function.ingest.description: found `true`, expected a string",
+        ),
+        (
+            "[\"data/raw/\"]",
+            "\"data/raw/\"",
+            "objects.read: found `data/raw/`, expected an array of strings",
+        ),
+        (
+            "[\"data/raw/\"]",
+            "[7]",
+            "objects.read[0]: found `7`, expected a string",
+        ),
+        (
+            "\"128MiB\"",
+            "134217728",
+            "limits.memory: found `134217728`, expected a size such as `64MiB`",
+        ),
+        (
+            "max_attempts = 3",
+            "max_attempts = 2.5",
+            "retry.max_attempts: found `2.5`, expected a whole number from 1 to 1000",
+        ),
+        (
+            "jitter = false",
+            "jitter = \"no\"",
+            "retry.jitter: found `no`, expected `true` or `false`",
+        ),
+        (
+            "= \"userId\"",
+            "= 1979-05-27",
+            "variables.column.user_id: found `1979-05-27`, expected a string",
+        ),
+        (
+            "\"column.user_id\"",
+            "column.user_id",
+            "variables.column: found a table, expected a string; a name with a dot",
+        ),
+        (
+            "{ event = \"DataReady\" }",
+            "\"DataReady\"",
+            "trigger[1]: found `DataReady`, expected a table",
+        ),
+    ] {
+        let found = mistake(from, to);
+        assert!(found.contains(expected), "{expected:?} is not in {found:?}");
+    }
+}
+
+#[test]
+fn numbers_sizes_and_times_have_bounds() {
+    for (from, to, expected) in [
+        ("\"128MiB\"", "\"512KiB\"", "from `1MiB` to `4GiB`"),
+        ("\"128MiB\"", "\"5GiB\"", "from `1MiB` to `4GiB`"),
+        ("\"128MiB\"", "\"-1MiB\"", "found `-1MiB`"),
+        ("\"5m\"", "\"2h\"", "from `1ms` to `1h`"),
+        ("\"5m\"", "\"0s\"", "from `1ms` to `1h`"),
+        ("max_attempts = 3", "max_attempts = 0", "from 1 to 1000"),
+        (
+            "max_attempts = 3",
+            "max_attempts = 99999999999999999999",
+            "from 1 to 1000",
+        ),
+        ("factor = 1.5", "factor = nan", "from 1 to 100"),
+        ("factor = 1.5", "factor = 0.5", "from 1 to 100"),
+        (
+            "\"1m\"",
+            "\"10ms\"",
+            "found `initial` of 1s and `max_backoff` of 10ms",
+        ),
+    ] {
+        let found = mistake(from, to);
+        assert!(found.contains(expected), "{expected:?} is not in {found:?}");
+    }
+}
+
+#[test]
+fn grants_of_what_is_the_platforms_are_refused() {
+    let grant = |line: &str| mistake("grants.secrets = [\"warehouse\"]", line);
+    for (line, expected) in [
+        (
+            "grants.objects.write = [\"$components/\"]",
+            "expected `bucket/prefix`",
+        ),
+        (
+            "grants.objects.write = [\"tidegate-jobs/\"]",
+            "expected `bucket/prefix`",
+        ),
+        (
+            "grants.state.read = [\"$done\"]",
+            "expected a name that does not start with `$`",
+        ),
+        (
+            "grants.events.emit = [\"tidegate.invoke\"]",
+            "expected a type outside `tidegate.`",
+        ),
+        (
+            "grants.inference.infer = [\"ranker@7\"]",
+            "expected a model's name without `@`",
+        ),
+        (
+            "grants.http.hosts = [\"https://a.b/c\"]",
+            "expected `host` or `host:port`",
+        ),
+        (
+            "grants.http.hosts = [\"*.example.com\"]",
+            "expected `host` or `host:port`",
+        ),
+        (
+            "grants.http.hosts = [\"a.b\", \"a.b\"]",
+            "hosts[1]: found `a.b` twice",
+        ),
+    ] {
+        let found = grant(line);
+        assert!(found.contains(expected), "{expected:?} is not in {found:?}");
+    }
+}
+
+#[test]
+fn places_of_objects_are_a_bucket_and_a_prefix() {
+    for wrong in [
+        "data",
+        "",
+        "/raw",
+        "data//x",
+        "data/../x",
+        "data/a/..",
+        "da/x",
+        "Data/x",
+        "data./x",
+        "data/a\\\\b",
+    ] {
+        let found = mistake("data/raw/\"]", &format!("{wrong}\"]"));
+        assert!(found.contains("expected `bucket/prefix`"), "{wrong}: {found}");
+    }
+    for right in ["data/", "data/raw", "data/raw/x.csv", "my.bucket-1/a/b/"] {
+        Manifest::parse(&changed("data/raw/\"]", &format!("{right}\"]")), "t").unwrap();
+    }
+}
+
+#[test]
+fn a_trigger_is_of_one_kind() {
+    let found = mistake(
+        "{ event = \"DataReady\" }",
+        "{ event = \"DataReady\", http = { route = \"/x\" } }",
+    );
+    assert!(
+        found.contains("trigger[1]: found 2 kinds in one trigger, expected one of `event`"),
+        "{found}"
+    );
+    assert!(mistake("{ event = \"DataReady\" }", "{}").contains("found 0 kinds"));
+    assert!(
+        mistake("\"DataReady\" }", "\"tidegate.invoke\" }")
+            .contains("trigger[1].event: found `tidegate.invoke`")
+    );
+    assert!(mistake("\"DataReady\" }", "\"\" }").contains("trigger[1].event: found ``"));
+    let found = mistake(
+        "{ event = \"DataReady\" }",
+        "{ event = \"E\" }, { event = \"E\" }",
+    );
+    assert!(
+        found.contains("trigger[2]: found the trigger `event E` twice"),
+        "{found}"
+    );
+}
+
+#[test]
+fn schedules_that_can_never_fire_are_refused() {
+    assert!(mistake("0 3 * * *", "0 3 31 2 *").contains("`0 3 31 2 *`, a date that never comes"));
+    assert!(mistake("0 3 * * *", "0 3 * *").contains("schedule.cron: found `0 3 * *`"));
+    assert!(
+        mistake("'{\"full\":true}'", "'{full}'").contains("schedule.data: found `{full}`, expected JSON")
+    );
+    assert!(mistake("\"skip\"", "\"later\"").contains("expected `run_once` or `skip`"));
+    assert!(mistake("cron = \"0 3 * * *\", ", "").contains("trigger[2].schedule: `cron` is missing"));
+}
+
+#[test]
+fn routes_are_checked_and_belong_to_one_function() {
+    for wrong in [
+        "predict",
+        "",
+        "/a b",
+        "/a?b",
+        "/{",
+        "/{*rest}/x",
+        "//x",
+        "/health",
+        "/worker/v1/lease",
+        "/api",
+    ] {
+        let found = mistakes(&changed("\"/files/{*rest}\"", &format!("\"{wrong}\"")));
+        assert!(
+            found[0].contains("trigger[1].http.route: found"),
+            "{wrong}: {found:?}"
+        );
+    }
+    let two =
+        "trigger = [{ http = { method = \"POST\", route = \"/predict\" } }]\ncomponent = \"by_hand.wasm\"";
+    let found = mistake("component = \"by_hand.wasm\"", two);
+    assert!(
+        found.contains("function.by-hand.trigger: route `POST /predict` is taken by function `rank`"),
+        "{found}"
+    );
+    Manifest::parse(
+        &changed("component = \"by_hand.wasm\"", &two.replace("POST", "GET")),
+        "t",
+    )
+    .unwrap();
+    assert!(mistake("\"POST\"", "\"BREW\"").contains("http.method: found `BREW`, expected one of GET"));
+}
+
+#[test]
+fn a_record_names_routes_of_its_function() {
+    let found = mistake("routes = [\"/predict\"]", "routes = [\"/predct\"]");
+    assert!(
+        found.contains("record.routes[0]: found `/predct`, expected a route of the function: `/files/"),
+        "{found}"
+    );
+    let found = mistake("by_hand.wasm\"", "by_hand.wasm\"\nrecord = { bucket = \"data\" }");
+    assert!(
+        found.contains("function.by-hand.record: found a record, but the function has no http trigger"),
+        "{found}"
+    );
+}
+
+#[test]
+fn two_functions_cannot_have_one_name() {
+    let found = mistake("\"by-hand\"", "\"rank\"");
+    assert!(
+        found.contains("function.rank: two functions are named `rank`"),
+        "{found}"
+    );
+}
+
+#[test]
+fn errors_of_syntax_name_their_lines() {
+    let found = mistakes("[app]\nname = \n[[function]]\nname = 'a'\nname = 'b'\nx = [1\n");
+    assert!(found[0].starts_with("tidegate.toml:2: not TOML"), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|line| line.starts_with("tidegate.toml:5: not TOML")),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn an_empty_manifest_says_what_is_missing() {
-    let shown = Manifest::parse("", "tidegate.toml").unwrap_err().to_string();
-    assert!(shown.contains("app: `name` is missing") && shown.contains("function: missing"), "{shown}");
+    let found = mistakes("");
+    assert!(
+        found[0].contains("app: `name` is missing") && found[1].contains("function: missing"),
+        "{found:?}"
+    );
+    assert!(
+        mistakes("app = 1\nfunction = []")
+            .join("\n")
+            .contains("app: found `1`, expected a table")
+    );
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_says_so() {
+    let mistakes = Manifest::load(Path::new("/nonexistent/tidegate.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        mistakes.starts_with("/nonexistent/tidegate.toml: cannot be read: "),
+        "{mistakes}"
+    );
+}
+
+#[test]
+fn the_manifest_of_the_app_that_comes_along_is_good() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions/feed-ranking/tidegate.toml");
+    if file.exists() {
+        let manifest = Manifest::load(&file).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!(manifest.app.name, "feed-ranking");
+    }
+}
+
+/// A manifest with a key in every table that no table has: the mistakes name the keys that there are.
+const UNKNOWN_EVERYWHERE: &str = r#"
+zz = 1
+[app]
+name = "a"
+zz = 1
+[[function]]
+name = "f"
+component = "f.wasm"
+zz = 1
+trigger = [
+    { zz = 1 }, { object = { bucket = "data", zz = 1 } }, { http = { route = "/x", zz = 1 } },
+    { schedule = { cron = "@daily", zz = 1 } },
+]
+record = { bucket = "data", zz = 1 }
+limits.zz = 1
+retry.zz = 1
+[function.grants]
+zz = 1
+objects.zz = 1
+state.zz = 1
+events.zz = 1
+jobs.zz = 1
+inference.zz = 1
+features.zz = 1
+http.zz = 1
+"#;
+
+fn known_keys() -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    for mistake in Manifest::parse(UNKNOWN_EVERYWHERE, "t").unwrap_err().list {
+        let allowed = mistake
+            .message
+            .strip_prefix("unknown key, allowed are ")
+            .expect("only unknown keys");
+        let table = mistake.path.strip_suffix("zz").expect("only the key `zz`");
+        let table = table.replace("function.f.", "function.");
+        let table = ["[0]", "[1]", "[2]", "[3]"]
+            .iter()
+            .fold(table, |table, index| table.replace(index, ""));
+        known.extend(
+            allowed
+                .split(", ")
+                .map(|key| format!("{table}{}", key.trim_matches('`'))),
+        );
+    }
+    known.insert("function.variables.NAME".into());
+    let all: Vec<String> = known.iter().cloned().collect();
+    known.retain(|key| !all.iter().any(|other| other.starts_with(&format!("{key}."))));
+    known
+}
+
+#[test]
+fn the_reference_describes_every_key_and_no_other() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manifest.md");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let headings = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'));
+    let described: BTreeSet<String> = headings.map(str::to_owned).collect();
+    assert_eq!(described, known_keys());
+}
+
+#[test]
+fn every_example_of_the_reference_is_a_good_manifest() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manifest.md");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut examples = 0;
+    for part in text.split("```toml\n").skip(1) {
+        let example = part.split("```").next().unwrap();
+        let app = if example.contains("[app]") {
+            ""
+        } else {
+            "[app]\nname = \"example\"\n"
+        };
+        let function = match example.contains("[[function]]") || app.is_empty() {
+            true => "",
+            false => "[[function]]\nname = \"example\"\ncomponent = \"example.wasm\"\n",
+        };
+        let alone = "[[function]]\nname = \"example\"\ncomponent = \"example.wasm\"\n";
+        let end = if example.contains("[[function]]") || !function.is_empty() {
+            ""
+        } else {
+            alone
+        };
+        let text = format!("{app}{function}{example}{end}");
+        Manifest::parse(&text, "example").unwrap_or_else(|mistakes| panic!("{mistakes}\nin\n{text}"));
+        examples += 1;
+    }
+    assert!(examples >= 30, "{examples} examples");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "(\\PC|[\\[\\]\n.=\"{}]){0,200}") {
+        if let Err(mistakes) = Manifest::parse(&text, "t") {
+            prop_assert!(!mistakes.list.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_line_torn_out_makes_no_panic_and_every_mistake_has_its_line(line in 0_usize..40) {
+        let kept: Vec<&str> = GOOD.lines().enumerate().filter(|(index, _)| *index != line).map(|(_, line)| line).collect();
+        if let Err(mistakes) = Manifest::parse(&kept.join("\n"), "t") {
+            prop_assert!(mistakes.list.iter().all(|mistake| mistake.line.is_some_and(|line| line <= 40)));
+        }
+    }
+
+    #[test]
+    fn whatever_value_a_limit_has_it_is_within_its_bounds_or_a_mistake(number in 0_u64..u64::MAX, unit in "(B|KiB|MiB|GiB|MB|)") {
+        let text = changed("128MiB", &format!("{number}{unit}"));
+        if let Ok(manifest) = Manifest::parse(&text, "t") {
+            prop_assert!((1 << 20..=4 << 30).contains(&manifest.functions[0].limits.memory));
+        }
+    }
 }

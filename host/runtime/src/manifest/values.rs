@@ -13,15 +13,21 @@ pub(super) fn size(text: &str) -> Option<u64> {
         ("GB", 1_000_000_000),
         ("B", 1),
     ];
-    let (number, unit) = units.into_iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
+    let (number, unit) = units
+        .into_iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
     number.trim().parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// `500ms`, `30s`, `5m`, `1h`.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-    let (number, unit) = units.into_iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
-    Some(Duration::from_millis(number.trim().parse::<u64>().ok()?.checked_mul(unit)?))
+    let (number, unit) = units
+        .into_iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
+    Some(Duration::from_millis(
+        number.trim().parse::<u64>().ok()?.checked_mul(unit)?,
+    ))
 }
 
 #[cfg(test)]

@@ -102,9 +102,11 @@ impl Router {
         })
     }
 
-    /// The function that answers a request, with the route's parameters.
+    /// The function that answers a request, with the route's parameters as they stand in the path, still
+    /// percent-encoded. A `HEAD` that has no route of its own goes where `GET` goes.
     pub fn http(&self, method: &str, path: &str) -> Result<(String, Vec<(String, String)>), RouteError> {
-        for table in [method, "*"]
+        let fallback = if method == "HEAD" { "GET" } else { "*" };
+        for table in [method, fallback, "*"]
             .into_iter()
             .filter_map(|method| self.http.get(method))
         {
@@ -220,5 +222,41 @@ mod tests {
             Err(RouteError::MethodNotAllowed(vec!["GET".into()]))
         );
         assert_eq!(router.http("GET", "/nope"), Err(RouteError::NotFound));
+    }
+
+    #[test]
+    fn a_head_request_goes_where_get_goes() {
+        assert_eq!(router().http("HEAD", "/users/7").unwrap().0, "two");
+    }
+
+    #[test]
+    fn a_method_of_its_own_goes_before_every_method_and_a_name_before_a_parameter() {
+        let manifest = Manifest::parse(
+            r#"
+            app = { name = "a" }
+            [[function]]
+            name = "any"
+            component = "x.wasm"
+            trigger = [{ http = { route = "/x" } }, { http = { route = "/y/{id}" } }, { http = { route = "/z/{*rest}" } }]
+            [[function]]
+            name = "post"
+            component = "x.wasm"
+            trigger = [{ http = { method = "POST", route = "/x" } }, { http = { route = "/y/me" } }]
+            "#,
+            "t",
+        )
+        .unwrap();
+        let router = Router::new(&manifest.functions.into_iter().map(Arc::new).collect::<Vec<_>>());
+        let function = |method, path| router.http(method, path).unwrap().0;
+        assert_eq!(
+            (function("POST", "/x"), function("PUT", "/x")),
+            ("post".into(), "any".into())
+        );
+        assert_eq!(
+            (function("GET", "/y/me"), function("GET", "/y/you")),
+            ("post".into(), "any".into())
+        );
+        let (_, params) = router.http("GET", "/z/a/b%2Fc").unwrap();
+        assert_eq!(params, [("rest".to_owned(), "a/b%2Fc".to_owned())]);
     }
 }

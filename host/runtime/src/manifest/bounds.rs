@@ -1,0 +1,120 @@
+//! Limits and retries: every number has a range, and a default.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::values::{duration, size};
+use super::walk::{Fields, Value};
+use super::{Limits, Retry};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+pub(super) fn limits(mut fields: Fields<'_>) -> Limits {
+    let default = Limits::default();
+    let limits = Limits {
+        memory: bytes(
+            &mut fields,
+            "memory",
+            MIB..=4 * GIB,
+            "a size such as `64MiB`, from `1MiB` to `4GiB`",
+        )
+        .unwrap_or(default.memory),
+        wall_time: time(
+            &mut fields,
+            "wall_time",
+            1..=3_600_000,
+            "a duration such as `30s`, from `1ms` to `1h`",
+        )
+        .unwrap_or(default.wall_time),
+        concurrency: count(&mut fields, "concurrency", 1..=10_000).unwrap_or(default.concurrency),
+        log_bytes: bytes(
+            &mut fields,
+            "log_bytes",
+            KIB..=16 * MIB,
+            "a size such as `256KiB`, from `1KiB` to `16MiB`",
+        )
+        .unwrap_or(default.log_bytes),
+        effects_bytes: bytes(
+            &mut fields,
+            "effects_bytes",
+            KIB..=GIB,
+            "a size such as `64MiB`, from `1KiB` to `1GiB`",
+        )
+        .unwrap_or(default.effects_bytes),
+        effects_count: fields
+            .number("effects_count", 1..=10_000_000)
+            .unwrap_or(default.effects_count),
+        host_calls: fields
+            .number("host_calls", 1..=1_000_000_000)
+            .unwrap_or(default.host_calls),
+    };
+    fields.finish();
+    limits
+}
+
+pub(super) fn retry(mut fields: Fields<'_>) -> Retry {
+    const DELAY: &str = "a duration such as `500ms`, from `1ms` to `24h`";
+    const DELAYS: RangeInclusive<u128> = 1..=86_400_000;
+    let default = Retry::default();
+    let retry = Retry {
+        max_attempts: count(&mut fields, "max_attempts", 1..=1000).unwrap_or(default.max_attempts),
+        initial: time(&mut fields, "initial", DELAYS, DELAY).unwrap_or(default.initial),
+        factor: factor(&mut fields).unwrap_or(default.factor),
+        max_backoff: time(&mut fields, "max_backoff", DELAYS, DELAY).unwrap_or(default.max_backoff),
+        jitter: fields
+            .value("jitter", "`true` or `false`", |value| match value {
+                Value::Boolean(jitter) => Some(*jitter),
+                _ => None,
+            })
+            .unwrap_or(default.jitter),
+    };
+    if retry.initial > retry.max_backoff {
+        let (initial, longest) = (retry.initial, retry.max_backoff);
+        fields.note(format!(
+            "found `initial` of {initial:?} and `max_backoff` of {longest:?}, expected it no shorter"
+        ));
+    }
+    fields.finish();
+    retry
+}
+
+fn bytes(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+    expected: &str,
+) -> Option<u64> {
+    fields.parsed(key, expected, |text| {
+        size(text).filter(|bytes| range.contains(bytes))
+    })
+}
+
+fn time(
+    fields: &mut Fields<'_>,
+    key: &'static str,
+    range: RangeInclusive<u128>,
+    expected: &str,
+) -> Option<Duration> {
+    fields.parsed(key, expected, |text| {
+        duration(text).filter(|time| range.contains(&time.as_millis()))
+    })
+}
+
+fn count(fields: &mut Fields<'_>, key: &'static str, range: RangeInclusive<u64>) -> Option<u32> {
+    fields
+        .number(key, range)
+        .and_then(|number| u32::try_from(number).ok())
+}
+
+fn factor(fields: &mut Fields<'_>) -> Option<f64> {
+    fields.value("factor", "a number from 1 to 100", |value| {
+        let factor = match value {
+            Value::Integer(number) => *number as f64,
+            Value::Float(number) => *number,
+            _ => return None,
+        };
+        (1.0..=100.0).contains(&factor).then_some(factor)
+    })
+}
