@@ -145,6 +145,21 @@ impl Host {
         }
     }
 
+    /// Where the gateway listens.
+    pub fn gateway(&self) -> SocketAddr {
+        self.gateway
+    }
+
+    /// Where the S3 endpoint listens.
+    pub fn s3(&self) -> SocketAddr {
+        self.s3
+    }
+
+    /// The certificate (PEM) that clients trust.
+    pub fn certificate(&self) -> &Path {
+        &self.certificate
+    }
+
     /// The one line that tells a program what was bound.
     pub fn announce(&self) -> Result<()> {
         let (gateway, s3) = (self.local(self.gateway), self.local(self.s3));

@@ -1,5 +1,6 @@
 //! The worker process: found, started, watched, started again when it dies, ended with the host.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -136,6 +137,9 @@ impl<W: Watcher> Supervisor<W> {
             // The terminal's Ctrl-C is for the host, which then ends the worker in its turn.
             .process_group(0)
             .kill_on_drop(true);
+        if !std::io::stderr().is_terminal() {
+            command.env("NO_COLOR", "1");
+        }
         if let Some(library) = &self.surroundings.onnxruntime {
             command.env("TIDEGATE_ORT", library);
         }

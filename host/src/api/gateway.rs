@@ -116,6 +116,12 @@ impl Gateway {
 
     /// A request to a function: bounded in number and in size, recorded where its manifest asks for it.
     async fn function(&self, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+        if self.faces.stopping.is_cancelled() {
+            return Err(ApiError::busy(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the host is being stopped",
+            ));
+        }
         let spec = self
             .faces
             .platform

@@ -64,6 +64,12 @@ impl Reader {
         }
     }
 
+    /// How many keys were asked for.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> usize {
+        self.asked.len()
+    }
+
     pub(super) fn text(&mut self, path: &str) -> Option<String> {
         match self.take(path)? {
             Value::String(text) if !text.is_empty() => Some(text),

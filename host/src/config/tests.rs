@@ -53,3 +53,26 @@ fn a_file_that_is_no_toml_names_the_line() {
         .to_string();
     assert!(message.starts_with("t.toml: line 2:"), "{message}");
 }
+
+#[test]
+fn the_documentation_shows_the_defaults() {
+    let page = include_str!("../../../docs/configuration.md");
+    let block = page
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
+    assert_eq!(
+        Config::parse(block, "docs/configuration.md").unwrap(),
+        Config::default()
+    );
+    let shown: toml::Table = block.parse().unwrap();
+    let keys: usize = shown
+        .values()
+        .map(|value| value.as_table().map_or(1, toml::Table::len))
+        .sum();
+    let without_default = page.lines().filter(|line| line.starts_with("| `")).count();
+    let mut reader = Reader::new(toml::Table::new());
+    read(&mut reader);
+    assert_eq!(keys + without_default, reader.asked(), "a key is not told of");
+}

@@ -26,6 +26,8 @@ type Client = GrpcInferenceServiceClient<Channel>;
 
 /// Bytes of a response at most.
 const MESSAGE: usize = 64 << 20;
+/// Bytes that may be under way before the receiver has said that it takes more.
+const WINDOW: u32 = 8 << 20;
 /// Objects that workers were told to load and may therefore read; the oldest are forgotten.
 const READABLE: usize = 4096;
 
@@ -68,7 +70,8 @@ impl WorkerPool {
         let channel = endpoint
             .tcp_nodelay(true)
             .connect_timeout(Duration::from_secs(2))
-            .http2_adaptive_window(true)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
             .buffer_size(4096)
             .connect_lazy();
         let client = Client::new(channel)

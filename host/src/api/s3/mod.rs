@@ -65,10 +65,10 @@ impl S3Face {
     pub fn new(faces: Faces) -> Self {
         let keys = &faces.config.s3;
         let mut builder = S3ServiceBuilder::new(Storage { faces: faces.clone() });
-        builder.set_auth(SimpleAuth::from_single(
-            keys.access_key.clone(),
-            keys.secret_key.clone(),
-        ));
+        builder.set_auth(Keys {
+            access: keys.access_key.clone(),
+            secret: keys.secret_key.clone().into(),
+        });
         Self {
             service: builder.build(),
             faces,
