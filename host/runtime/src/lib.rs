@@ -5,6 +5,8 @@
 //! one atomic unit commits them, and [`records`] with them. The runtime knows nothing of machine learning:
 //! long work goes to workers as [`jobs`], models answer behind [`inference`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
 pub mod clock;
 pub mod deploy;
 pub mod dispatch;
