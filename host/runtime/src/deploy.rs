@@ -66,7 +66,11 @@ pub struct Places {
 }
 
 /// Loads a manifest and all its components; every mistake is reported in one go.
-pub fn load(sandbox: &Sandbox, file: &Path, places: &Places) -> Result<(Manifest, Vec<Deployable>), Mistakes> {
+pub fn load(
+    sandbox: &Sandbox,
+    file: &Path,
+    places: &Places,
+) -> Result<(Manifest, Vec<Deployable>), Mistakes> {
     let manifest = Manifest::load(file)?;
     let folder = file.parent().unwrap_or(Path::new("."));
     let find = |spec: &Function| find(spec, folder, &places.components);
@@ -87,28 +91,43 @@ pub fn link(
     for spec in &manifest.functions {
         let at = |message: String| Mistake::new(format!("function.{}.component", spec.name), None, message);
         let loaded = bytes_of(spec).and_then(|bytes| {
-            let component = Component::load(sandbox, &bytes, places.cache.as_deref()).map_err(|error| {
-                format!("component `{}`: {error}", spec.component.display())
-            })?;
+            let component = Component::load(sandbox, &bytes, places.cache.as_deref())
+                .map_err(|error| format!("component `{}`: {error}", spec.component.display()))?;
             Ok((bytes, component))
         });
         match loaded {
             Err(message) => mistakes.push(at(message)),
             Ok((bytes, component)) => {
                 mistakes.extend(mismatches(spec, &component).into_iter().map(at));
-                functions.push(Deployable { spec: Arc::new(spec.clone()), component, bytes: bytes.into() });
+                functions.push(Deployable {
+                    spec: Arc::new(spec.clone()),
+                    component,
+                    bytes: bytes.into(),
+                });
             }
         }
     }
-    if mistakes.is_empty() { Ok(functions) } else { Err(Mistakes::new(file.to_owned(), mistakes)) }
+    if mistakes.is_empty() {
+        Ok(functions)
+    } else {
+        Err(Mistakes::new(file.to_owned(), mistakes))
+    }
 }
 
 fn find(spec: &Function, folder: &Path, others: &[PathBuf]) -> Result<Vec<u8>, String> {
-    let places: Vec<PathBuf> = std::iter::once(folder.to_owned()).chain(others.iter().cloned()).collect();
+    let places: Vec<PathBuf> = std::iter::once(folder.to_owned())
+        .chain(others.iter().cloned())
+        .collect();
     let candidates = places.iter().map(|place| place.join(&spec.component));
     let Some(found) = candidates.clone().find(|path| path.is_file()) else {
-        let looked = candidates.map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(", ");
-        return Err(format!("component `{}` not found; looked for {looked}", spec.component.display()));
+        let looked = candidates
+            .map(|path| format!("`{}`", path.display()))
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(format!(
+            "component `{}` not found; looked for {looked}",
+            spec.component.display()
+        ));
     };
     std::fs::read(&found).map_err(|error| format!("component `{}`: {error}", found.display()))
 }
@@ -119,18 +138,26 @@ fn mismatches(spec: &Function, component: &Component) -> Vec<String> {
     let kind = component.program.kind();
     let mut wrong = Vec::new();
     for trigger in &spec.triggers {
-        let needs = if matches!(trigger, Trigger::Http { .. }) { Kind::Http } else { Kind::Event };
+        let needs = if matches!(trigger, Trigger::Http { .. }) {
+            Kind::Http
+        } else {
+            Kind::Event
+        };
         if needs != kind {
             let exports = match kind {
                 Kind::Event => "exports `handle`, for events",
                 Kind::Http => "exports a `wasi:http` handler, for requests",
             };
-            wrong.push(format!("component `{name}` {exports}, but the trigger is `{trigger}`"));
+            wrong.push(format!(
+                "component `{name}` {exports}, but the trigger is `{trigger}`"
+            ));
         }
     }
     for import in &component.imports {
         if let Some(missing) = missing_grant(spec, import) {
-            wrong.push(format!("component `{name}` imports `{import}`, but the manifest has no grant `{missing}`"));
+            wrong.push(format!(
+                "component `{name}` imports `{import}`, but the manifest has no grant `{missing}`"
+            ));
         }
     }
     wrong
@@ -141,14 +168,21 @@ fn missing_grant(spec: &Function, import: &str) -> Option<&'static str> {
     let grants = &spec.grants;
     let interface = import.strip_prefix("tidegate:function/")?.split('@').next()?;
     let (granted, grant) = match interface {
-        "objects" => (!grants.objects.read.is_empty() || !grants.objects.write.is_empty(), "objects.read` or `objects.write"),
-        "state" => (!grants.state.read.is_empty() || !grants.state.write.is_empty(), "state.read` or `state.write"),
+        "objects" => (
+            !grants.objects.read.is_empty() || !grants.objects.write.is_empty(),
+            "objects.read` or `objects.write",
+        ),
+        "state" => (
+            !grants.state.read.is_empty() || !grants.state.write.is_empty(),
+            "state.read` or `state.write",
+        ),
         "events" => (!grants.events.emit.is_empty(), "events.emit"),
         "jobs" => (!grants.jobs.submit.is_empty(), "jobs.submit"),
         "inference" => (!grants.inference.infer.is_empty(), "inference.infer"),
-        "features" => {
-            (!grants.features.read.is_empty() || !grants.features.write.is_empty(), "features.read` or `features.write")
-        }
+        "features" => (
+            !grants.features.read.is_empty() || !grants.features.write.is_empty(),
+            "features.read` or `features.write",
+        ),
         _ => return None,
     };
     (!granted).then_some(grant)

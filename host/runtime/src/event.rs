@@ -23,7 +23,12 @@ pub struct Event {
     #[serde(default, rename = "datacontenttype", skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// The payload.
-    #[serde(default, rename = "data_base64", with = "base64_bytes", skip_serializing_if = "Bytes::is_empty")]
+    #[serde(
+        default,
+        rename = "data_base64",
+        with = "base64_bytes",
+        skip_serializing_if = "Bytes::is_empty"
+    )]
     pub data: Bytes,
     /// W3C trace context.
     #[serde(default)]
@@ -47,6 +52,9 @@ mod base64_bytes {
 
     pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
         let text = String::deserialize(from)?;
-        BASE64.decode(text).map(Bytes::from).map_err(serde::de::Error::custom)
+        BASE64
+            .decode(text)
+            .map(Bytes::from)
+            .map_err(serde::de::Error::custom)
     }
 }

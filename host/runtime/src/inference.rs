@@ -35,9 +35,16 @@ impl Datatype {
 
     /// The type of a protocol name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Fp32, Self::Fp64, Self::Int32, Self::Int64, Self::Bool, Self::Uint8]
-            .into_iter()
-            .find(|datatype| datatype.name() == name)
+        [
+            Self::Fp32,
+            Self::Fp64,
+            Self::Int32,
+            Self::Int64,
+            Self::Bool,
+            Self::Uint8,
+        ]
+        .into_iter()
+        .find(|datatype| datatype.name() == name)
     }
 
     /// Bytes of one element.
@@ -100,6 +107,8 @@ pub struct NoInference;
 #[async_trait]
 impl Inference for NoInference {
     async fn infer(&self, model: &str, _inputs: Vec<Tensor>) -> Result<InferResponse, InferError> {
-        Err(InferError::Unavailable(format!("no inference worker is configured to run `{model}`")))
+        Err(InferError::Unavailable(format!(
+            "no inference worker is configured to run `{model}`"
+        )))
     }
 }

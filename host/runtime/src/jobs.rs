@@ -16,9 +16,7 @@ use crate::effects::{Draft, Submission};
 use crate::event::Event;
 use crate::records::{Notice, NoticeKind, StepRecord, StepState};
 use crate::services::Services;
-use crate::store::{
-    CommitError, Condition, Delivery, Enqueue, Order, StateWrite, Store, StoreError,
-};
+use crate::store::{CommitError, Condition, Delivery, Enqueue, Order, StateWrite, Store, StoreError};
 
 /// The table of jobs.
 pub const JOBS: &str = "$jobs";
@@ -98,18 +96,29 @@ impl Job {
     /// Reads a job.
     pub async fn load(store: &dyn Store, id: &str) -> Result<Option<Self>, StoreError> {
         let row = store.get(JOBS, id).await?;
-        row.map(|row| serde_json::from_slice(&row.value).map_err(StoreError::new)).transpose()
+        row.map(|row| serde_json::from_slice(&row.value).map_err(StoreError::new))
+            .transpose()
     }
 
     /// The row that keeps it.
     pub fn write(&self, condition: Condition) -> StateWrite {
         let value = serde_json::to_vec(self).map(Bytes::from).unwrap_or_default();
-        StateWrite { table: JOBS.into(), key: self.id.clone(), value: Some(value), condition }
+        StateWrite {
+            table: JOBS.into(),
+            key: self.id.clone(),
+            value: Some(value),
+            condition,
+        }
     }
 
     /// Its place in the queue of its kind.
     pub fn enqueue(&self) -> Enqueue {
-        Enqueue { queue: queue(&self.kind), event: Arc::new(self.event()), not_before: None, attempt: self.attempt }
+        Enqueue {
+            queue: queue(&self.kind),
+            event: Arc::new(self.event()),
+            not_before: None,
+            attempt: self.attempt,
+        }
     }
 
     /// Its step in the run.
@@ -203,14 +212,22 @@ pub struct Jobs {
 impl Jobs {
     /// Jobs over the shared parts; expired leases are looked for in the background.
     pub fn start(services: Arc<Services>) -> Arc<Self> {
-        let jobs = Arc::new(Self { services: services.clone(), leases: Mutex::default() });
+        let jobs = Arc::new(Self {
+            services: services.clone(),
+            leases: Mutex::default(),
+        });
         let watched = jobs.clone();
         services.spawn(async move { watched.watch().await });
         jobs
     }
 
     /// Hands out the next job of these kinds; waits up to `wait` for one.
-    pub async fn lease(&self, worker: &str, kinds: &[String], wait: Duration) -> Result<Option<Leased>, StoreError> {
+    pub async fn lease(
+        &self,
+        worker: &str,
+        kinds: &[String],
+        wait: Duration,
+    ) -> Result<Option<Leased>, StoreError> {
         let share = wait / (kinds.len().max(1) as u32);
         for kind in kinds {
             let claimed = self.services.store.claim(&queue(kind), 1, share).await?;
@@ -223,24 +240,44 @@ impl Jobs {
 
     async fn hold(&self, worker: &str, delivery: Delivery) -> Result<Option<Leased>, StoreError> {
         let Some(mut job) = Job::load(self.services.store.as_ref(), &delivery.event.id).await? else {
-            self.services.store.unclaim(std::slice::from_ref(&delivery.receipt)).await?;
+            self.services
+                .store
+                .unclaim(std::slice::from_ref(&delivery.receipt))
+                .await?;
             return Err(StoreError(format!("job `{}` has no row", delivery.event.id)));
         };
         let now = self.services.clock.now_ms();
         job.phase = Phase::Running;
         job.attempt = delivery.attempt;
         let token = self.services.new_id();
-        let leased = Leased { job: job.clone(), token: token.clone(), expires: LEASE };
+        let leased = Leased {
+            job: job.clone(),
+            token: token.clone(),
+            expires: LEASE,
+        };
         self.tell(&job, Some(worker), |_| {});
         let expires = now + LEASE.as_millis() as u64;
-        self.held().insert(job.id.clone(), Lease { token, worker: worker.into(), delivery, job, started: now, expires });
+        self.held().insert(
+            job.id.clone(),
+            Lease {
+                token,
+                worker: worker.into(),
+                delivery,
+                job,
+                started: now,
+                expires,
+            },
+        );
         Ok(Some(leased))
     }
 
     /// Keeps a lease alive and shows progress; the answer is whether the worker should stop.
     pub fn heartbeat(&self, id: &str, token: &str, progress: Option<Value>) -> Result<bool, LeaseLost> {
         let mut leases = self.held();
-        let lease = leases.get_mut(id).filter(|lease| lease.token == token).ok_or_else(|| LeaseLost(id.into()))?;
+        let lease = leases
+            .get_mut(id)
+            .filter(|lease| lease.token == token)
+            .ok_or_else(|| LeaseLost(id.into()))?;
         lease.expires = self.services.clock.now_ms() + LEASE.as_millis() as u64;
         if let Some(progress) = progress {
             lease.job.detail = progress.clone();
@@ -284,14 +321,24 @@ impl Jobs {
 
     /// The job that a lease token belongs to, for checks of access.
     pub fn scope(&self, token: &str) -> Option<Job> {
-        self.held().values().find(|lease| lease.token == token).map(|lease| lease.job.clone())
+        self.held()
+            .values()
+            .find(|lease| lease.token == token)
+            .map(|lease| lease.job.clone())
     }
 
     /// The latest jobs, those that run with their progress.
     pub async fn list(&self, limit: usize) -> Result<Vec<Job>, StoreError> {
-        let page = self.services.store.query(JOBS, "", None, 1000, Order::Ascending).await?;
-        let mut jobs: Vec<Job> =
-            page.entries.iter().filter_map(|(_, row)| serde_json::from_slice(&row.value).ok()).collect();
+        let page = self
+            .services
+            .store
+            .query(JOBS, "", None, 1000, Order::Ascending)
+            .await?;
+        let mut jobs: Vec<Job> = page
+            .entries
+            .iter()
+            .filter_map(|(_, row)| serde_json::from_slice(&row.value).ok())
+            .collect();
         for job in &mut jobs {
             if let Some(lease) = self.held().get(&job.id) {
                 *job = lease.job.clone();
@@ -308,8 +355,16 @@ impl Jobs {
 
     fn find(&self, id: &str, token: &str) -> Result<(Job, u32, Delivery, u64), LeaseLost> {
         let leases = self.held();
-        let lease = leases.get(id).filter(|lease| lease.token == token).ok_or_else(|| LeaseLost(id.into()))?;
-        Ok((lease.job.clone(), lease.delivery.attempt, lease.delivery.clone(), lease.started))
+        let lease = leases
+            .get(id)
+            .filter(|lease| lease.token == token)
+            .ok_or_else(|| LeaseLost(id.into()))?;
+        Ok((
+            lease.job.clone(),
+            lease.delivery.attempt,
+            lease.delivery.clone(),
+            lease.started,
+        ))
     }
 
     async fn end(
@@ -376,7 +431,11 @@ impl Jobs {
     /// Gives jobs back whose worker has gone silent.
     async fn watch(&self) {
         let stopping = self.services.stopping.clone();
-        while stopping.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_some() {
+        while stopping
+            .run_until_cancelled(tokio::time::sleep(Duration::from_secs(1)))
+            .await
+            .is_some()
+        {
             let now = self.services.clock.now_ms();
             let lost: Vec<_> = self
                 .held()
@@ -398,7 +457,9 @@ impl Jobs {
             let mut notice = Notice::about(&job.event(), NoticeKind::Job, self.services.clock.now_ms());
             notice.function = worker.map(str::to_owned);
             notice.attempt = Some(job.attempt);
-            notice.subject = serde_json::to_value(job.phase).ok().and_then(|phase| phase.as_str().map(str::to_owned));
+            notice.subject = serde_json::to_value(job.phase)
+                .ok()
+                .and_then(|phase| phase.as_str().map(str::to_owned));
             more(&mut notice);
             notice
         });

@@ -10,7 +10,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Seconds, from a warm instance's start to a long step.
-const BUCKETS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0, 60.0];
+const BUCKETS: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0, 60.0,
+];
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Invocation {
@@ -46,7 +48,12 @@ impl Default for Metrics {
         );
         let committed = Counter::default();
         registry.register("effects_committed", "Effects committed", committed.clone());
-        Self { registry, invocations, durations, committed }
+        Self {
+            registry,
+            invocations,
+            durations,
+            committed,
+        }
     }
 }
 
@@ -54,8 +61,14 @@ impl Metrics {
     /// Counts an invocation; `outcome` is `done`, `retry`, `dead` or `conflict`.
     pub fn invocation(&self, function: &str, outcome: &'static str, seconds: f64) {
         let function = function.to_owned();
-        self.durations.get_or_create(&ByFunction { function: function.clone() }).observe(seconds);
-        self.invocations.get_or_create(&Invocation { function, outcome }).inc();
+        self.durations
+            .get_or_create(&ByFunction {
+                function: function.clone(),
+            })
+            .observe(seconds);
+        self.invocations
+            .get_or_create(&Invocation { function, outcome })
+            .inc();
     }
 
     /// Counts committed effects.

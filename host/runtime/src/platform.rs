@@ -46,7 +46,11 @@ pub struct PlatformConfig {
 impl PlatformConfig {
     /// Defaults, in a folder.
     pub fn new(data_dir: PathBuf) -> Self {
-        Self { data_dir, component_dirs: Vec::new(), pool: Pool::default() }
+        Self {
+            data_dir,
+            component_dirs: Vec::new(),
+            pool: Pool::default(),
+        }
     }
 }
 
@@ -156,7 +160,10 @@ impl Platform {
 
     /// The functions that run.
     pub fn functions(&self) -> Vec<FunctionInfo> {
-        self.running().values().map(|running| running.function.info(&running.app)).collect()
+        self.running()
+            .values()
+            .map(|running| running.function.info(&running.app))
+            .collect()
     }
 
     /// Publishes or deletes an object from outside; triggers fire.
@@ -165,14 +172,24 @@ impl Platform {
         let seen = ObjectMeta {
             key: key.clone(),
             size: publication.staged.as_ref().map_or(0, |staged| staged.size),
-            etag: publication.staged.as_ref().map(|staged| staged.etag.clone()).unwrap_or_default(),
+            etag: publication
+                .staged
+                .as_ref()
+                .map(|staged| staged.etag.clone())
+                .unwrap_or_default(),
             content_type: publication.content_type.clone(),
             modified: self.services.clock.now_ms(),
             sequencer: 0,
             user: publication.user.clone(),
         };
         let mut draft = Draft::new(&self.services);
-        draft.object(publication, &Cause { source: format!("/objects/{bucket}"), parent: None });
+        draft.object(
+            publication,
+            &Cause {
+                source: format!("/objects/{bucket}"),
+                parent: None,
+            },
+        );
         draft.commit().await?;
         let stored = self.services.store.head(&bucket, &key).await?;
         Ok(stored.unwrap_or(seen))
@@ -194,18 +211,30 @@ impl Platform {
     pub async fn invoke(&self, function: &str, data: Bytes) -> Result<Accepted, EmitError> {
         self.invocable(function)?;
         let json = Some("application/json".to_owned());
-        let event = self.root("/invoke", "tidegate.invoke", Some(function.to_owned()), json, data);
+        let event = self.root(
+            "/invoke",
+            "tidegate.invoke",
+            Some(function.to_owned()),
+            json,
+            data,
+        );
         Ok(self.take_in(event).await?)
     }
 
     /// Answers a request by the function that its route names.
     pub async fn http(&self, request: http::Request<Body>) -> http::Response<Body> {
-        let route = self.services.router().http(request.method().as_str(), request.uri().path());
+        let route = self
+            .services
+            .router()
+            .http(request.method().as_str(), request.uri().path());
         match route {
             Err(error) => no_route(&request, &error),
             Ok((function, _params)) => match self.http_function(&function) {
                 Some((spec, program)) => self.answer(spec, program, request).await,
-                None => problem(http::StatusCode::SERVICE_UNAVAILABLE, "the function is being replaced"),
+                None => problem(
+                    http::StatusCode::SERVICE_UNAVAILABLE,
+                    "the function is being replaced",
+                ),
             },
         }
     }
@@ -239,8 +268,14 @@ impl Platform {
     /// Stops taking events and waits for those that run, up to `deadline`.
     pub async fn drain(&self, deadline: Duration) {
         self.services.stopping.cancel();
-        if tokio::time::timeout(deadline, self.services.wait()).await.is_err() {
-            tracing::warn!(?deadline, "steps still run; their events are delivered again at the next start");
+        if tokio::time::timeout(deadline, self.services.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                ?deadline,
+                "steps still run; their events are delivered again at the next start"
+            );
         }
     }
 
@@ -249,7 +284,10 @@ impl Platform {
     }
 
     fn places(&self) -> Places {
-        Places { components: self.config.component_dirs.clone(), cache: Some(self.config.data_dir.join("cache")) }
+        Places {
+            components: self.config.component_dirs.clone(),
+            cache: Some(self.config.data_dir.join("cache")),
+        }
     }
 
     fn root(
@@ -276,7 +314,10 @@ impl Platform {
     }
 
     async fn take_in(&self, event: Event) -> Result<Accepted, CommitError> {
-        let accepted = Accepted { event: event.id.clone(), run: event.run.clone() };
+        let accepted = Accepted {
+            event: event.id.clone(),
+            run: event.run.clone(),
+        };
         let mut draft = Draft::new(&self.services);
         draft.event(event, None);
         draft.commit().await?;
@@ -286,8 +327,15 @@ impl Platform {
     fn invocable(&self, name: &str) -> Result<(), EmitError> {
         let running = self.running();
         let Some(found) = running.get(name) else {
-            let deployed = running.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            return Err(EmitError::NoFunction { name: name.to_owned(), deployed });
+            let deployed = running
+                .keys()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ");
+            return Err(EmitError::NoFunction {
+                name: name.to_owned(),
+                deployed,
+            });
         };
         match found.function.component.program {
             Program::Event(_) => Ok(()),
@@ -298,19 +346,34 @@ impl Platform {
     fn refuse_taken(&self, manifest: &Manifest) -> Result<(), DeployError> {
         let running = self.running();
         let taken = manifest.functions.iter().find_map(|function| {
-            running.get(&function.name).filter(|running| running.app != manifest.app.name).map(|running| (function, running))
+            running
+                .get(&function.name)
+                .filter(|running| running.app != manifest.app.name)
+                .map(|running| (function, running))
         });
         taken.map_or(Ok(()), |(function, running)| {
-            Err(DeployError::Taken(format!("function `{}` belongs to the app `{}` already", function.name, running.app)))
+            Err(DeployError::Taken(format!(
+                "function `{}` belongs to the app `{}` already",
+                function.name, running.app
+            )))
         })
     }
 
     /// Keeps the app, so that the next start runs it without its files.
-    async fn keep(&self, file: &Path, manifest: &Manifest, functions: &[Deployable]) -> Result<(), DeployError> {
+    async fn keep(
+        &self,
+        file: &Path,
+        manifest: &Manifest,
+        functions: &[Deployable],
+    ) -> Result<(), DeployError> {
         let mut draft = Draft::new(&self.services);
         for function in functions {
             let digest = &function.component.digest;
-            let twice = draft.unit.objects.iter().any(|publication| publication.key == *digest);
+            let twice = draft
+                .unit
+                .objects
+                .iter()
+                .any(|publication| publication.key == *digest);
             if twice || self.services.store.head(COMPONENTS, digest).await?.is_some() {
                 continue;
             }
@@ -325,15 +388,24 @@ impl Platform {
                 condition: Condition::None,
             });
         }
-        let components =
-            functions.iter().map(|f| (f.spec.name.clone(), f.component.digest.clone())).collect();
-        let record = AppRecord { file: file.display().to_string(), manifest: manifest.text.clone(), components };
+        let components = functions
+            .iter()
+            .map(|f| (f.spec.name.clone(), f.component.digest.clone()))
+            .collect();
+        let record = AppRecord {
+            file: file.display().to_string(),
+            manifest: manifest.text.clone(),
+            components,
+        };
         let value = serde_json::to_vec(&record).map_err(StoreError::new)?;
         draft.unit.state.push(put(APPS, &manifest.app.name, value));
         for bucket in buckets_of(manifest) {
             if self.services.store.get(BUCKETS, &bucket).await?.is_none() {
                 let created = serde_json::json!({ "created": self.services.clock.now_ms() });
-                draft.unit.state.push(put(BUCKETS, &bucket, created.to_string().into_bytes()));
+                draft
+                    .unit
+                    .state
+                    .push(put(BUCKETS, &bucket, created.to_string().into_bytes()));
             }
         }
         Ok(draft.commit().await?)
@@ -349,29 +421,56 @@ impl Platform {
             }
             !replaced
         });
-        let infos = functions.iter().map(|function| function.info(&manifest.app.name)).collect();
+        let infos = functions
+            .iter()
+            .map(|function| function.info(&manifest.app.name))
+            .collect();
         for function in functions {
             let stop = match &function.component.program {
-                Program::Event(program) => {
-                    Dispatcher::start(&self.services, &self.sandbox, function.spec.clone(), program.clone())
-                }
+                Program::Event(program) => Dispatcher::start(
+                    &self.services,
+                    &self.sandbox,
+                    function.spec.clone(),
+                    program.clone(),
+                ),
                 Program::Http(_) => CancellationToken::new(),
             };
             let name = function.spec.name.clone();
-            running.insert(name, Running { app: manifest.app.name.clone(), function, stop });
+            running.insert(
+                name,
+                Running {
+                    app: manifest.app.name.clone(),
+                    function,
+                    stop,
+                },
+            );
         }
-        let specs: Vec<Arc<Function>> = running.values().map(|running| running.function.spec.clone()).collect();
+        let specs: Vec<Arc<Function>> = running
+            .values()
+            .map(|running| running.function.spec.clone())
+            .collect();
         drop(running);
         self.services.set_router(Router::new(&specs));
         self.scheduler.set(&specs);
-        Deployed { app: manifest.app.name.clone(), functions: infos }
+        Deployed {
+            app: manifest.app.name.clone(),
+            functions: infos,
+        }
     }
 
     async fn restore(&self) -> anyhow::Result<()> {
-        let page = self.services.store.query(APPS, "", None, 1000, crate::store::Order::Ascending).await?;
+        let page = self
+            .services
+            .store
+            .query(APPS, "", None, 1000, crate::store::Order::Ascending)
+            .await?;
         for (app, row) in page.entries {
             if let Err(error) = self.restore_app(&row.value).await {
-                tracing::error!(app, error = format!("{error:#}"), "the app deployed before does not start");
+                tracing::error!(
+                    app,
+                    error = format!("{error:#}"),
+                    "the app deployed before does not start"
+                );
             }
         }
         Ok(())
@@ -383,13 +482,19 @@ impl Platform {
         let mut components = BTreeMap::new();
         for (function, digest) in &record.components {
             let object = self.services.store.open(COMPONENTS, digest).await?;
-            let object = object.with_context(|| format!("component `{digest}` of function `{function}` is missing"))?;
+            let object = object
+                .with_context(|| format!("component `{digest}` of function `{function}` is missing"))?;
             components.insert(function.clone(), read_all(object.as_ref()).await?);
         }
         let (sandbox, places) = (self.sandbox.clone(), self.places());
         let parsed = manifest.clone();
         let linking = tokio::task::spawn_blocking(move || {
-            let bytes_of = |spec: &Function| components.get(&spec.name).cloned().ok_or_else(|| "not kept".to_owned());
+            let bytes_of = |spec: &Function| {
+                components
+                    .get(&spec.name)
+                    .cloned()
+                    .ok_or_else(|| "not kept".to_owned())
+            };
             deploy::link(&sandbox, &parsed, &record.file, &places, bytes_of)
         });
         self.activate(&manifest, linking.await??);
@@ -413,10 +518,19 @@ impl Platform {
         request: http::Request<Body>,
     ) -> http::Response<Body> {
         let started = std::time::Instant::now();
-        let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+        let traceparent = request
+            .headers()
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok());
         let event = Event {
             traceparent: self.services.child_traceparent(traceparent.unwrap_or_default()),
-            ..self.root("/http", "tidegate.http", Some(request.uri().path().to_owned()), None, Bytes::new())
+            ..self.root(
+                "/http",
+                "tidegate.http",
+                Some(request.uri().path().to_owned()),
+                None,
+                Bytes::new(),
+            )
         };
         let call = Call::new(self.services.clone(), spec.clone(), Arc::new(event), 1);
         let writes = spec.grants.may_write();
@@ -429,8 +543,14 @@ impl Platform {
             Ok(response) => response,
             Err(failure) => failed(&spec, &failure),
         };
-        let outcome = if response.status().is_server_error() { "error" } else { "done" };
-        self.services.metrics.invocation(&spec.name, outcome, started.elapsed().as_secs_f64());
+        let outcome = if response.status().is_server_error() {
+            "error"
+        } else {
+            "done"
+        };
+        self.services
+            .metrics
+            .invocation(&spec.name, outcome, started.elapsed().as_secs_f64());
         response
     }
 
@@ -442,13 +562,22 @@ impl Platform {
         call: &Call,
     ) -> Result<http::Response<Body>, Failure> {
         let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(|error| Failure::Trap(error.to_string()))?.to_bytes();
-        let leftover = leftover.await.map_err(|_| Failure::Trap("the instance is gone".into()))?;
+        let body = body
+            .collect()
+            .await
+            .map_err(|error| Failure::Trap(error.to_string()))?
+            .to_bytes();
+        let leftover = leftover
+            .await
+            .map_err(|_| Failure::Trap("the instance is gone".into()))?;
         let staged = leftover.result?;
         if !staged.is_empty() {
             let mut draft = Draft::new(&self.services);
             draft.staged(staged, spec, &call.event);
-            draft.commit().await.map_err(|error| Failure::Retry { reason: error.to_string(), delay: None })?;
+            draft.commit().await.map_err(|error| Failure::Retry {
+                reason: error.to_string(),
+                delay: None,
+            })?;
         }
         Ok(http::Response::from_parts(head, full(body)))
     }
@@ -467,7 +596,12 @@ async fn read_all(object: &dyn crate::store::ObjectReader) -> Result<Vec<u8>, St
 }
 
 fn put(table: &str, key: &str, value: Vec<u8>) -> StateWrite {
-    StateWrite { table: table.into(), key: key.into(), value: Some(value.into()), condition: Condition::None }
+    StateWrite {
+        table: table.into(),
+        key: key.into(),
+        value: Some(value.into()),
+        condition: Condition::None,
+    }
 }
 
 /// The buckets that a manifest names.
@@ -475,7 +609,13 @@ fn buckets_of(manifest: &Manifest) -> std::collections::BTreeSet<String> {
     let mut buckets = std::collections::BTreeSet::from(["tidegate-jobs".to_owned()]);
     for function in &manifest.functions {
         let grants = &function.grants.objects;
-        buckets.extend(grants.read.iter().chain(&grants.write).map(|place| place.bucket.clone()));
+        buckets.extend(
+            grants
+                .read
+                .iter()
+                .chain(&grants.write)
+                .map(|place| place.bucket.clone()),
+        );
         buckets.extend(function.record.iter().map(|record| record.bucket.clone()));
         for trigger in &function.triggers {
             if let Trigger::Object { bucket, .. } = trigger {
@@ -491,20 +631,28 @@ fn full(bytes: Bytes) -> Body {
 }
 
 fn problem(status: http::StatusCode, message: &str) -> http::Response<Body> {
-    let code = status.canonical_reason().unwrap_or("Error").to_lowercase().replace(' ', "_");
+    let code = status
+        .canonical_reason()
+        .unwrap_or("Error")
+        .to_lowercase()
+        .replace(' ', "_");
     let body = serde_json::json!({ "error": { "code": code, "message": message } }).to_string();
     let mut response = http::Response::new(full(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
     response
 }
 
 fn no_route(request: &http::Request<Body>, error: &RouteError) -> http::Response<Body> {
     let (method, path) = (request.method(), request.uri().path());
     match error {
-        RouteError::NotFound => {
-            problem(http::StatusCode::NOT_FOUND, &format!("no function has a route for `{method} {path}`"))
-        }
+        RouteError::NotFound => problem(
+            http::StatusCode::NOT_FOUND,
+            &format!("no function has a route for `{method} {path}`"),
+        ),
         RouteError::MethodNotAllowed(allowed) => {
             let allowed = allowed.join(", ");
             let message = format!("`{path}` does not take `{method}`; it takes {allowed}");
@@ -533,11 +681,21 @@ fn engine_error(error: wasmtime::Error) -> anyhow::Error {
 
 /// Checks a manifest and its components without running anything.
 pub fn check(file: &Path, component_dirs: &[PathBuf]) -> anyhow::Result<Result<Deployed, Mistakes>> {
-    let sandbox = Sandbox::new(Pool { instances: 8, ..Pool::default() }).map_err(engine_error)?;
-    let places = Places { components: component_dirs.to_vec(), cache: None };
+    let sandbox = Sandbox::new(Pool {
+        instances: 8,
+        ..Pool::default()
+    })
+    .map_err(engine_error)?;
+    let places = Places {
+        components: component_dirs.to_vec(),
+        cache: None,
+    };
     let checked = deploy::load(&sandbox, file, &places);
     Ok(checked.map(|(manifest, functions)| Deployed {
-        functions: functions.iter().map(|function| function.info(&manifest.app.name)).collect(),
+        functions: functions
+            .iter()
+            .map(|function| function.info(&manifest.app.name))
+            .collect(),
         app: manifest.app.name,
     }))
 }

@@ -62,7 +62,10 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("tidegate.toml"), MANIFEST).unwrap();
         let platform = Self::open(folder.path()).await;
-        platform.deploy(&folder.path().join("tidegate.toml")).await.unwrap_or_else(|error| panic!("{error}"));
+        platform
+            .deploy(&folder.path().join("tidegate.toml"))
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
         Self { folder, platform }
     }
 
@@ -70,20 +73,29 @@ impl Bench {
         let store = Arc::new(Embedded::open(&folder.join("data")).unwrap());
         let mut config = PlatformConfig::new(folder.join("data"));
         config.component_dirs = vec![components()];
-        Platform::open(config, store, Arc::new(NoInference)).await.unwrap()
+        Platform::open(config, store, Arc::new(NoInference))
+            .await
+            .unwrap()
     }
 
     /// Sends a deed and waits for its run to end.
     async fn run(&self, deed: Value) -> RunDetail {
         let json = Some("application/json".to_owned());
-        let accepted = self.platform.emit("Do", None, json, Bytes::from(deed.to_string())).await.unwrap();
+        let accepted = self
+            .platform
+            .emit("Do", None, json, Bytes::from(deed.to_string()))
+            .await
+            .unwrap();
         let started = Instant::now();
         loop {
             let run = self.platform.records().run(&accepted.run).await.unwrap().unwrap();
             if run.state != RunState::Running {
                 return run;
             }
-            assert!(started.elapsed() < Duration::from_secs(30), "{deed} still runs: {run:?}");
+            assert!(
+                started.elapsed() < Duration::from_secs(30),
+                "{deed} still runs: {run:?}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -94,8 +106,16 @@ impl Bench {
     }
 
     async fn dead(&self) -> Vec<DeadLetter> {
-        let page = self.platform.store().query(DEAD, "", None, 100, Order::Ascending).await.unwrap();
-        page.entries.iter().map(|(_, row)| serde_json::from_slice(&row.value).unwrap()).collect()
+        let page = self
+            .platform
+            .store()
+            .query(DEAD, "", None, 100, Order::Ascending)
+            .await
+            .unwrap();
+        page.entries
+            .iter()
+            .map(|(_, row)| serde_json::from_slice(&row.value).unwrap())
+            .collect()
     }
 
     /// The reason for which a deed is dead after one attempt or more.
@@ -126,7 +146,10 @@ async fn a_step_that_fails_leaves_nothing_behind() {
     assert_eq!(reason, "after the write");
     assert_eq!(bench.counter("w").await, None);
     let dead = bench.dead().await;
-    assert_eq!((dead.len(), dead[0].function.as_str(), dead[0].attempts), (1, "odd", 1));
+    assert_eq!(
+        (dead.len(), dead[0].function.as_str(), dead[0].attempts),
+        (1, "odd", 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,11 +157,24 @@ async fn a_step_sees_its_own_writes_and_others_see_them_once_committed() {
     let bench = Bench::new().await;
     let deed = json!({ "do": "objects", "bucket": "data", "key": "out/x", "text": "hello" });
     let run = bench.run(deed).await;
-    let object = bench.platform.store().open("data", "out/x").await.unwrap().unwrap();
+    let object = bench
+        .platform
+        .store()
+        .open("data", "out/x")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(object.read_at(0, 100).await.unwrap(), "hello");
     // The publication is an event of the same run; `echo` does not understand it.
-    let step = run.steps.iter().find(|step| step.kind == "tidegate.object.created").unwrap();
-    assert_eq!((step.function.as_str(), step.subject.as_deref(), step.state), ("echo", Some("out/x"), StepState::Dead));
+    let step = run
+        .steps
+        .iter()
+        .find(|step| step.kind == "tidegate.object.created")
+        .unwrap();
+    assert_eq!(
+        (step.function.as_str(), step.subject.as_deref(), step.state),
+        ("echo", Some("out/x"), StepState::Dead)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,7 +188,13 @@ async fn a_failure_is_tried_again_until_it_succeeds_or_is_dead() {
     let run = bench.run(json!({ "do": "reject", "reason": "no" })).await;
     assert_eq!((run.state, run.steps[0].attempt), (RunState::Dead, 1));
     let run = bench.run(json!({ "do": "no such deed" })).await;
-    assert!(run.steps[0].reason.as_ref().unwrap().contains("is not what `Do` holds"));
+    assert!(
+        run.steps[0]
+            .reason
+            .as_ref()
+            .unwrap()
+            .contains("is not what `Do` holds")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,9 +202,15 @@ async fn every_limit_ends_the_invocation_with_its_name() {
     let bench = Bench::new().await;
     for (deed, expected) in [
         (json!({ "do": "spin" }), "limit `wall_time` of 2s reached"),
-        (json!({ "do": "grow" }), "limit `memory` of 33554432 bytes reached"),
+        (
+            json!({ "do": "grow" }),
+            "limit `memory` of 33554432 bytes reached",
+        ),
         (json!({ "do": "calls" }), "limit `host_calls` of 10000 reached"),
-        (json!({ "do": "emit", "count": 1001 }), "limit `effects_count` of 1000 reached"),
+        (
+            json!({ "do": "emit", "count": 1001 }),
+            "limit `effects_count` of 1000 reached",
+        ),
     ] {
         let reason = bench.reason(deed).await;
         assert!(reason.contains(expected), "{reason}");
@@ -178,11 +226,23 @@ async fn every_limit_ends_the_invocation_with_its_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_granted_is_refused_and_the_reason_names_the_grant() {
     let bench = Bench::new().await;
-    let reason = bench.reason(json!({ "do": "read", "bucket": "data", "key": "secret/x" })).await;
-    assert!(reason.contains("missing grant `objects.read = [\"data/secret/\"]` in function `odd`"), "{reason}");
-    let reason = bench.reason(json!({ "do": "state", "table": "$done", "key": "x" })).await;
-    assert!(reason.contains("missing grant `state.write = [\"$done\"]`"), "{reason}");
-    let reason = bench.reason(json!({ "do": "read", "bucket": "data", "key": "in/../secret/x" })).await;
+    let reason = bench
+        .reason(json!({ "do": "read", "bucket": "data", "key": "secret/x" }))
+        .await;
+    assert!(
+        reason.contains("missing grant `objects.read = [\"data/secret/\"]` in function `odd`"),
+        "{reason}"
+    );
+    let reason = bench
+        .reason(json!({ "do": "state", "table": "$done", "key": "x" }))
+        .await;
+    assert!(
+        reason.contains("missing grant `state.write = [\"$done\"]`"),
+        "{reason}"
+    );
+    let reason = bench
+        .reason(json!({ "do": "read", "bucket": "data", "key": "in/../secret/x" }))
+        .await;
     assert!(reason.contains("holds a `.` or `..` segment"), "{reason}");
 }
 
@@ -190,10 +250,18 @@ async fn what_is_not_granted_is_refused_and_the_reason_names_the_grant() {
 async fn logs_are_kept_with_the_run_up_to_their_bound() {
     let bench = Bench::new().await;
     let run = bench.run(json!({ "do": "logs", "lines": 1000 })).await;
-    let lines = bench.platform.records().logs(Some(&run.head.run), Some("odd"), 10_000).await.unwrap();
+    let lines = bench
+        .platform
+        .records()
+        .logs(Some(&run.head.run), Some("odd"), 10_000)
+        .await
+        .unwrap();
     assert_eq!(lines[0].line.message, "line 0");
     let last = &lines.last().unwrap().line.message;
-    assert!(lines.len() < 1000 && last.contains("more lines dropped: limit `log_bytes` of 4096 reached"), "{last}");
+    assert!(
+        lines.len() < 1000 && last.contains("more lines dropped: limit `log_bytes` of 4096 reached"),
+        "{last}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,13 +285,27 @@ async fn the_next_start_runs_what_was_deployed_and_what_was_left() {
     let bench = Bench::new().await;
     bench.platform.drain(Duration::from_secs(5)).await;
     let Bench { folder, platform } = bench;
-    platform.emit("Do", None, None, Bytes::from(json!({ "do": "count", "key": "late" }).to_string())).await.unwrap();
+    platform
+        .emit(
+            "Do",
+            None,
+            None,
+            Bytes::from(json!({ "do": "count", "key": "late" }).to_string()),
+        )
+        .await
+        .unwrap();
     drop(platform);
     std::fs::remove_file(folder.path().join("tidegate.toml")).unwrap();
-    let bench = Bench { platform: Bench::open(folder.path()).await, folder };
+    let bench = Bench {
+        platform: Bench::open(folder.path()).await,
+        folder,
+    };
     let started = Instant::now();
     while bench.counter("late").await.is_none() {
-        assert!(started.elapsed() < Duration::from_secs(10), "the event left behind did not run");
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "the event left behind did not run"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(bench.platform.functions().len(), 2);

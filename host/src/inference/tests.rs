@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
 use tidegate_runtime::inference::Datatype;
 use tidegate_runtime::store::memory::Memory;
 use tidegate_runtime::store::{Condition, StateWrite, Unit};
@@ -115,9 +118,13 @@ impl GrpcInferenceService for Arc<Echo> {
 async fn serve(echo: Arc<Echo>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-    let server = tonic::transport::Server::builder().add_service(GrpcInferenceServiceServer::new(echo));
-    tokio::spawn(server.serve_with_incoming(incoming));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = TowerToHyperService::new(GrpcInferenceServiceServer::new(echo.clone()));
+            let server = http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    });
     address
 }
 

@@ -16,7 +16,11 @@ enum Deed {
     /// Emit this many events of type `Echo`.
     Emit { count: u32 },
     /// Write an object, read it back before it is committed, and delete another.
-    Objects { bucket: String, key: String, text: String },
+    Objects {
+        bucket: String,
+        key: String,
+        text: String,
+    },
     /// Write under a key and then fail: nothing may be left of it.
     WriteThenFail { key: String },
     /// Fail the first `times` attempts, then succeed.

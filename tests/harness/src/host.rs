@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::api::Api;
+use crate::compiled;
 use crate::install::Install;
 use crate::s3::Bucket;
 
@@ -79,8 +80,10 @@ impl Host {
         };
         std::fs::create_dir_all(&data_dir)
             .with_context(|| format!("cannot make `{}`", data_dir.display()))?;
+        compiled::lend(&install.functions, &data_dir)?;
         let mut child = spawn(&install, &options, &data_dir)?;
         let ready = wait_until_ready(&mut child, &data_dir).await?;
+        compiled::keep(&install.functions, &data_dir)?;
         let api = Api::new(&ready.gateway, None)?;
         let pid = child
             .id()

@@ -3,6 +3,7 @@
 //! The demo, the integration tests and the benchmarks all go through here.
 
 mod api;
+mod compiled;
 mod follow;
 mod host;
 mod install;

@@ -20,14 +20,22 @@ mod tests {
 
     #[test]
     fn delays_double_to_the_cap() {
-        let policy = Retry { jitter: false, ..Retry::default() };
-        let delays: Vec<_> = [1, 2, 3, 30].map(|attempt| delay_of(&policy, attempt, 0.0)).into();
+        let policy = Retry {
+            jitter: false,
+            ..Retry::default()
+        };
+        let delays: Vec<_> = [1, 2, 3, 30]
+            .map(|attempt| delay_of(&policy, attempt, 0.0))
+            .into();
         assert_eq!(delays, [500, 1000, 2000, 60_000].map(Duration::from_millis));
     }
 
     #[test]
     fn jitter_stays_below_the_delay() {
-        let policy = Retry { jitter: true, ..Retry::default() };
+        let policy = Retry {
+            jitter: true,
+            ..Retry::default()
+        };
         assert_eq!(delay_of(&policy, 2, 0.5), Duration::from_millis(500));
     }
 }

@@ -67,7 +67,13 @@ impl Dispatcher {
     ) -> CancellationToken {
         let stop = services.stopping.child_token();
         let (services, sandbox) = (services.clone(), sandbox.clone());
-        let dispatcher = Arc::new(Self { services, sandbox, spec, program, stop: stop.clone() });
+        let dispatcher = Arc::new(Self {
+            services,
+            sandbox,
+            spec,
+            program,
+            stop: stop.clone(),
+        });
         let running = dispatcher.clone();
         dispatcher.services.spawn(async move { running.run().await });
         stop
@@ -87,7 +93,12 @@ impl Dispatcher {
     }
 
     /// Runs each delivery in a task of its own, with a slot of its own.
-    async fn hand_out(self: &Arc<Self>, deliveries: Vec<Delivery>, first: OwnedSemaphorePermit, slots: &Arc<Semaphore>) {
+    async fn hand_out(
+        self: &Arc<Self>,
+        deliveries: Vec<Delivery>,
+        first: OwnedSemaphorePermit,
+        slots: &Arc<Semaphore>,
+    ) {
         let mut first = Some(first);
         for delivery in deliveries {
             let slot = match first.take() {
@@ -104,7 +115,10 @@ impl Dispatcher {
 
     /// Handles one delivery to its end: committed, to be tried again, or dead.
     async fn handle(&self, delivery: Delivery) {
-        match self.until_the_store_answers(|| self.is_done(&delivery.event)).await {
+        match self
+            .until_the_store_answers(|| self.is_done(&delivery.event))
+            .await
+        {
             Some(false) => {}
             Some(true) => return self.settle_only(delivery).await,
             None => return,
@@ -113,7 +127,9 @@ impl Dispatcher {
         self.tell(event, NoticeKind::Started, attempt, |_| {});
         let started = self.services.clock.now_ms();
         let call = Call::new(self.services.clone(), self.spec.clone(), event.clone(), attempt);
-        let Outcome { result, logs, wall, .. } = self.program.run(&self.sandbox, call).await;
+        let Outcome {
+            result, logs, wall, ..
+        } = self.program.run(&self.sandbox, call).await;
         let ran = Ran { started, wall, logs };
         match result {
             Ok(staged) => self.commit(&delivery, staged, ran).await,
@@ -122,7 +138,12 @@ impl Dispatcher {
     }
 
     async fn is_done(&self, event: &Event) -> Result<bool, StoreError> {
-        Ok(self.services.store.get(DONE, &done_key(&self.spec.name, &event.id)).await?.is_some())
+        Ok(self
+            .services
+            .store
+            .get(DONE, &done_key(&self.spec.name, &event.id))
+            .await?
+            .is_some())
     }
 
     async fn settle_only(&self, delivery: Delivery) {
@@ -142,10 +163,16 @@ impl Dispatcher {
         draft.done(name, event);
         draft.staged(staged, &self.spec, event);
         let emitted = draft.entered().map(str::to_owned).collect();
-        let step = StepRecord { emitted, ..self.step(delivery, StepState::Done, &ran) };
+        let step = StepRecord {
+            emitted,
+            ..self.step(delivery, StepState::Done, &ran)
+        };
         draft.unit.state.push(step.into_write(&event.run));
         let (wall, logs) = (ran.wall, ran.logs);
-        draft.unit.state.extend(logs.into_write(event, name, delivery.attempt, ran.started));
+        draft
+            .unit
+            .state
+            .extend(logs.into_write(event, name, delivery.attempt, ran.started));
         match draft.commit().await {
             Ok(()) => {
                 self.services.metrics.invocation(name, "done", wall.as_secs_f64());
@@ -155,12 +182,21 @@ impl Dispatcher {
                 });
             }
             Err(CommitError::Lost { .. }) => {
-                tracing::debug!(function = name, event = event.id, "another commit settled the event");
+                tracing::debug!(
+                    function = name,
+                    event = event.id,
+                    "another commit settled the event"
+                );
             }
             Err(CommitError::Conflict { table, key, found }) => {
                 let reason = format!("condition failed on `{table}/{key}`: {found}");
-                let ran = Ran { started: ran.started, wall, logs: LogBuffer::new(0) };
-                self.failed(delivery, Failure::Retry { reason, delay: None }, ran).await;
+                let ran = Ran {
+                    started: ran.started,
+                    wall,
+                    logs: LogBuffer::new(0),
+                };
+                self.failed(delivery, Failure::Retry { reason, delay: None }, ran)
+                    .await;
             }
             Err(CommitError::Store(error)) => {
                 self.pause(&error, Duration::from_millis(200)).await;
@@ -175,17 +211,33 @@ impl Dispatcher {
         let again = match &failure {
             Failure::Reject(_) => None,
             _ if delivery.attempt >= self.spec.retry.max_attempts => None,
-            Failure::Retry { delay: Some(delay), .. } => Some(*delay),
-            _ => Some(delay_of(&self.spec.retry, delivery.attempt, self.services.random())),
+            Failure::Retry {
+                delay: Some(delay), ..
+            } => Some(*delay),
+            _ => Some(delay_of(
+                &self.spec.retry,
+                delivery.attempt,
+                self.services.random(),
+            )),
         };
         let (event, name, attempt) = (&delivery.event, &self.spec.name, delivery.attempt);
-        let state = if again.is_some() { StepState::Retry } else { StepState::Dead };
+        let state = if again.is_some() {
+            StepState::Retry
+        } else {
+            StepState::Dead
+        };
         let mut draft = Draft::new(&self.services);
         draft.unit.settle.push(delivery.receipt.clone());
-        let step = StepRecord { reason: Some(reason.clone()), ..self.step(delivery, state, &ran) };
+        let step = StepRecord {
+            reason: Some(reason.clone()),
+            ..self.step(delivery, state, &ran)
+        };
         draft.unit.state.push(step.into_write(&event.run));
         let (wall, logs) = (ran.wall, ran.logs);
-        draft.unit.state.extend(logs.into_write(event, name, attempt, ran.started));
+        draft
+            .unit
+            .state
+            .extend(logs.into_write(event, name, attempt, ran.started));
         match again {
             Some(delay) => draft.unit.enqueue.push(Enqueue {
                 queue: name.clone(),
@@ -199,9 +251,23 @@ impl Dispatcher {
             tracing::warn!(function = name, event = event.id, %error, "a failed attempt is not recorded");
             return self.give_back(delivery).await;
         }
-        let (kind, outcome) = if again.is_some() { (NoticeKind::Retry, "retry") } else { (NoticeKind::Dead, "dead") };
-        self.services.metrics.invocation(name, outcome, wall.as_secs_f64());
-        tracing::info!(function = name, event = event.id, run = event.run, attempt, outcome, reason, "invocation failed");
+        let (kind, outcome) = if again.is_some() {
+            (NoticeKind::Retry, "retry")
+        } else {
+            (NoticeKind::Dead, "dead")
+        };
+        self.services
+            .metrics
+            .invocation(name, outcome, wall.as_secs_f64());
+        tracing::info!(
+            function = name,
+            event = event.id,
+            run = event.run,
+            attempt,
+            outcome,
+            reason,
+            "invocation failed"
+        );
         self.tell(event, kind, attempt, |notice| {
             notice.reason = Some(reason);
             notice.duration_ms = Some(wall.as_secs_f64() * 1000.0);
@@ -224,13 +290,27 @@ impl Dispatcher {
         let at = self.services.clock.now_ms();
         let function = self.spec.name.clone();
         let key = format!("{function}/{at:014}/{}", event.id);
-        let letter = DeadLetter { function, reason: reason.into(), attempts, at, event: event.clone() };
+        let letter = DeadLetter {
+            function,
+            reason: reason.into(),
+            attempts,
+            at,
+            event: event.clone(),
+        };
         let value = serde_json::to_vec(&letter).map(Bytes::from).unwrap_or_default();
-        StateWrite { table: DEAD.into(), key, value: Some(value), condition: Condition::None }
+        StateWrite {
+            table: DEAD.into(),
+            key,
+            value: Some(value),
+            condition: Condition::None,
+        }
     }
 
     /// Tries a read until the store answers; none when the platform stops first.
-    async fn until_the_store_answers<T, F: Future<Output = Result<T, StoreError>>>(&self, ask: impl Fn() -> F) -> Option<T> {
+    async fn until_the_store_answers<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        ask: impl Fn() -> F,
+    ) -> Option<T> {
         let mut pause = Duration::from_millis(50);
         while !self.stop.is_cancelled() {
             match ask().await {
@@ -245,7 +325,8 @@ impl Dispatcher {
     /// Gives an event back without counting an attempt: the done marker decides when it comes again.
     async fn give_back(&self, delivery: &Delivery) {
         let receipt = std::slice::from_ref(&delivery.receipt);
-        self.until_the_store_answers(|| self.services.store.unclaim(receipt)).await;
+        self.until_the_store_answers(|| self.services.store.unclaim(receipt))
+            .await;
     }
 
     async fn pause(&self, error: &StoreError, pause: Duration) {

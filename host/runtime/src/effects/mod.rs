@@ -212,7 +212,10 @@ impl Effects {
     pub fn take(&mut self) -> Staged {
         Staged {
             state: std::mem::take(&mut self.state).into_values().collect(),
-            objects: std::mem::take(&mut self.objects).into_values().map(|(publication, _)| publication).collect(),
+            objects: std::mem::take(&mut self.objects)
+                .into_values()
+                .map(|(publication, _)| publication)
+                .collect(),
             events: std::mem::take(&mut self.events),
             jobs: std::mem::take(&mut self.jobs),
         }
@@ -221,10 +224,16 @@ impl Effects {
     fn charge(&mut self, bytes: usize) -> Result<(), StageError> {
         let bytes = self.bytes.saturating_add(bytes as u64);
         if bytes > self.bounds.bytes {
-            return Err(StageError::Limit { name: "effects_bytes", bound: self.bounds.bytes });
+            return Err(StageError::Limit {
+                name: "effects_bytes",
+                bound: self.bounds.bytes,
+            });
         }
         if self.count >= self.bounds.count {
-            return Err(StageError::Limit { name: "effects_count", bound: self.bounds.count });
+            return Err(StageError::Limit {
+                name: "effects_count",
+                bound: self.bounds.count,
+            });
         }
         self.bytes = bytes;
         self.count += 1;
@@ -238,7 +247,12 @@ mod tests {
     use bytes::Bytes;
 
     fn put(key: &str, value: &'static str, condition: Condition) -> StateWrite {
-        StateWrite { table: "t".into(), key: key.into(), value: Some(Bytes::from_static(value.as_bytes())), condition }
+        StateWrite {
+            table: "t".into(),
+            key: key.into(),
+            value: Some(Bytes::from_static(value.as_bytes())),
+            condition,
+        }
     }
 
     fn effects(bytes: u64, count: u64) -> Effects {
@@ -281,7 +295,10 @@ mod tests {
         let mut other = put("a/2", "x", Condition::None);
         other.table = "u".into();
         effects.write(other).unwrap();
-        let keys: Vec<_> = effects.state_under("t", "a/").map(|write| write.key.clone()).collect();
+        let keys: Vec<_> = effects
+            .state_under("t", "a/")
+            .map(|write| write.key.clone())
+            .collect();
         assert_eq!(keys, ["a/1"]);
     }
 }

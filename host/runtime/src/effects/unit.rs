@@ -41,7 +41,12 @@ pub struct Cause<'a> {
 impl<'a> Draft<'a> {
     /// Nothing yet.
     pub fn new(services: &'a Services) -> Self {
-        Self { services, now: services.clock.now_ms(), unit: Unit::default(), entered: Vec::new() }
+        Self {
+            services,
+            now: services.clock.now_ms(),
+            unit: Unit::default(),
+            entered: Vec::new(),
+        }
     }
 
     /// Commits, and tells the followers which events entered.
@@ -76,7 +81,9 @@ impl<'a> Draft<'a> {
             self.unit.state.push(RunHead::write_for(&event));
         }
         for queue in queues {
-            self.unit.state.push(StepRecord::queued(&event, &queue, self.now).into_write(&event.run));
+            self.unit
+                .state
+                .push(StepRecord::queued(&event, &queue, self.now).into_write(&event.run));
             self.unit.enqueue.push(Enqueue {
                 queue,
                 event: event.clone(),
@@ -100,7 +107,10 @@ impl<'a> Draft<'a> {
 
     /// Adds everything a function staged while it handled an event.
     pub fn staged(&mut self, staged: Staged, function: &Function, handled: &Event) {
-        let cause = Cause { source: format!("/functions/{}", function.name), parent: Some(handled) };
+        let cause = Cause {
+            source: format!("/functions/{}", function.name),
+            parent: Some(handled),
+        };
         self.unit.state.extend(staged.state);
         for publication in staged.objects {
             self.object(publication, &cause);

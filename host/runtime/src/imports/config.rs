@@ -15,8 +15,14 @@ impl config::Host for Guest {
         if let Err(denied) = self.call.spec.grants.allows_secret(&self.call.spec.name, &name) {
             return Ok(Err(Error::Denied(denied)));
         }
-        let variable = format!("TIDEGATE_SECRET_{}", name.to_uppercase().replace(['-', '.', '/'], "_"));
-        Ok(std::env::var(&variable)
-            .map_err(|_| Error::NotFound(format!("secret `{name}`: the host's environment has no `{variable}`"))))
+        let variable = format!(
+            "TIDEGATE_SECRET_{}",
+            name.to_uppercase().replace(['-', '.', '/'], "_")
+        );
+        Ok(std::env::var(&variable).map_err(|_| {
+            Error::NotFound(format!(
+                "secret `{name}`: the host's environment has no `{variable}`"
+            ))
+        }))
     }
 }

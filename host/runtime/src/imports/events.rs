@@ -14,7 +14,10 @@ impl events::Host for Guest {
 
 impl crate::sandbox::Call {
     fn stage_event(&self, event: events::Outgoing) -> Result<String, Error> {
-        self.spec.grants.allows_emit(&self.spec.name, &event.kind).map_err(Error::Denied)?;
+        self.spec
+            .grants
+            .allows_emit(&self.spec.name, &event.kind)
+            .map_err(Error::Denied)?;
         let mut effects = self.effects();
         let id = self.derived_id(effects.ordinal());
         effects.emit(Emission {

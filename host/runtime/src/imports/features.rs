@@ -61,7 +61,10 @@ impl<T: Send + 'static> features::HostWithStore<T> for Imports {
 impl Call {
     fn write_rows(&self, view: &str, width: usize, keys: &[u64], values: &[f64]) -> Result<(), Error> {
         valid_key(view)?;
-        self.spec.grants.allows_features_write(&self.spec.name, view).map_err(Error::Denied)?;
+        self.spec
+            .grants
+            .allows_features_write(&self.spec.name, view)
+            .map_err(Error::Denied)?;
         if width == 0 || width > WIDTH || keys.len().checked_mul(width) != Some(values.len()) {
             return Err(Error::Invalid(format!(
                 "view `{view}`: found {} keys, width {width} and {} values, expected keys times width values and a width of 1 to {WIDTH}",
@@ -84,16 +87,29 @@ impl Call {
 
     async fn online_rows(&self, view: &str, keys: &[u64]) -> Result<features::Rows, Error> {
         valid_key(view)?;
-        self.spec.grants.allows_features_read(&self.spec.name, view).map_err(Error::Denied)?;
+        self.spec
+            .grants
+            .allows_features_read(&self.spec.name, view)
+            .map_err(Error::Denied)?;
         at_most("keys", keys.len(), KEYS)?;
         let names: Vec<String> = keys.iter().map(u64::to_string).collect();
         let stored = self.state_rows(&table_of_view(view), &names).await?;
-        Ok(rows_of(&stored.iter().map(|row| row.as_ref().map(|row| &row.value)).collect::<Vec<_>>()))
+        Ok(rows_of(
+            &stored
+                .iter()
+                .map(|row| row.as_ref().map(|row| &row.value))
+                .collect::<Vec<_>>(),
+        ))
     }
 }
 
 fn rows_of(stored: &[Option<&Bytes>]) -> features::Rows {
-    let width = stored.iter().flatten().map(|row| row.len() / 8).max().unwrap_or(0);
+    let width = stored
+        .iter()
+        .flatten()
+        .map(|row| row.len() / 8)
+        .max()
+        .unwrap_or(0);
     let mut values = Vec::with_capacity(width * stored.len());
     for (index, row) in stored.iter().enumerate() {
         if let Some(row) = row {
@@ -101,7 +117,11 @@ fn rows_of(stored: &[Option<&Bytes>]) -> features::Rows {
         }
         values.resize((index + 1) * width, 0.0);
     }
-    features::Rows { width: width as u32, found: stored.iter().map(Option::is_some).collect(), values }
+    features::Rows {
+        width: width as u32,
+        found: stored.iter().map(Option::is_some).collect(),
+        values,
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +132,9 @@ mod tests {
     fn rows_not_found_are_zeros_of_the_same_width() {
         let row = encode_row(&[1.5, -2.0]);
         let rows = rows_of(&[None, Some(&row)]);
-        assert_eq!((rows.width, rows.found, rows.values), (2, vec![false, true], vec![0.0, 0.0, 1.5, -2.0]));
+        assert_eq!(
+            (rows.width, rows.found, rows.values),
+            (2, vec![false, true], vec![0.0, 0.0, 1.5, -2.0])
+        );
     }
 }

@@ -26,12 +26,18 @@ impl<T: Send + 'static> inference::HostWithStore<T> for Imports {
 impl Call {
     async fn infer(&self, model: &str, inputs: Vec<inference::Tensor>) -> Result<inference::Response, Error> {
         let name = model.split('@').next().unwrap_or(model);
-        self.spec.grants.allows_infer(&self.spec.name, name).map_err(Error::Denied)?;
+        self.spec
+            .grants
+            .allows_infer(&self.spec.name, name)
+            .map_err(Error::Denied)?;
         at_most("tensors", inputs.len(), TENSORS)?;
         let inputs = inputs.into_iter().map(checked).collect::<Result<_, _>>()?;
         let response = self.services.inference.infer(model, inputs).await?;
         let outputs = response.outputs.into_iter().map(into_wit).collect();
-        Ok(inference::Response { model_version: response.model_version, outputs })
+        Ok(inference::Response {
+            model_version: response.model_version,
+            outputs,
+        })
     }
 }
 
@@ -54,7 +60,10 @@ fn checked(tensor: inference::Tensor) -> Result<Tensor, Error> {
         inference::Datatype::Boolean => Datatype::Bool,
         inference::Datatype::Uint8 => Datatype::Uint8,
     };
-    let expected = tensor.shape.iter().try_fold(datatype.size(), |size, side| size.checked_mul(*side));
+    let expected = tensor
+        .shape
+        .iter()
+        .try_fold(datatype.size(), |size, side| size.checked_mul(*side));
     if expected != Some(tensor.data.len() as u64) {
         return Err(Error::Invalid(format!(
             "tensor `{}`: found {} bytes, expected shape {:?} of {}",
@@ -64,7 +73,12 @@ fn checked(tensor: inference::Tensor) -> Result<Tensor, Error> {
             datatype.name()
         )));
     }
-    Ok(Tensor { name: tensor.name, datatype, shape: tensor.shape, data: tensor.data.into() })
+    Ok(Tensor {
+        name: tensor.name,
+        datatype,
+        shape: tensor.shape,
+        data: tensor.data.into(),
+    })
 }
 
 fn into_wit(tensor: Tensor) -> inference::Tensor {
@@ -76,5 +90,10 @@ fn into_wit(tensor: Tensor) -> inference::Tensor {
         Datatype::Bool => inference::Datatype::Boolean,
         Datatype::Uint8 => inference::Datatype::Uint8,
     };
-    inference::Tensor { name: tensor.name, datatype, shape: tensor.shape, data: tensor.data.into() }
+    inference::Tensor {
+        name: tensor.name,
+        datatype,
+        shape: tensor.shape,
+        data: tensor.data.into(),
+    }
 }

@@ -57,14 +57,21 @@ impl Call {
     async fn job_status(&self, id: &str) -> Result<jobs::Status, Error> {
         let job = Job::load(self.services.store.as_ref(), id).await?;
         let job = job.ok_or_else(|| Error::NotFound(format!("job `{id}`")))?;
-        self.spec.grants.allows_submit(&self.spec.name, &job.kind).map_err(Error::Denied)?;
+        self.spec
+            .grants
+            .allows_submit(&self.spec.name, &job.kind)
+            .map_err(Error::Denied)?;
         let phase = match job.phase {
             Phase::Queued => jobs::Phase::Queued,
             Phase::Running => jobs::Phase::Running,
             Phase::Succeeded => jobs::Phase::Succeeded,
             Phase::Failed => jobs::Phase::Failed,
         };
-        Ok(jobs::Status { phase, attempt: job.attempt, detail: job.detail.to_string() })
+        Ok(jobs::Status {
+            phase,
+            attempt: job.attempt,
+            detail: job.detail.to_string(),
+        })
     }
 }
 

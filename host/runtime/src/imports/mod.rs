@@ -87,7 +87,9 @@ impl From<crate::effects::StageError> for Error {
 /// Refuses a list that is longer than the interface allows.
 fn at_most(what: &str, found: usize, allowed: usize) -> Result<(), Error> {
     if found > allowed {
-        return Err(Error::Invalid(format!("found {found} {what}, at most {allowed} are allowed")));
+        return Err(Error::Invalid(format!(
+            "found {found} {what}, at most {allowed} are allowed"
+        )));
     }
     Ok(())
 }

@@ -73,10 +73,16 @@ impl<T: Send + 'static> objects::HostWriterWithStore<T> for Imports {
         bytes: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Error>> {
         if bytes.len() > CHUNK {
-            return Ok(Err(Error::Invalid(format!("found {} bytes, at most {CHUNK} a call are allowed", bytes.len()))));
+            return Ok(Err(Error::Invalid(format!(
+                "found {} bytes, at most {CHUNK} a call are allowed",
+                bytes.len()
+            ))));
         }
-        let Some(mut stage) = Guest::with(accessor, |guest| Ok(guest.table.get_mut(&writer)?.stage.take()))? else {
-            return Ok(Err(Error::Invalid("the object is finished, or another write is under way".into())));
+        let Some(mut stage) = Guest::with(accessor, |guest| Ok(guest.table.get_mut(&writer)?.stage.take()))?
+        else {
+            return Ok(Err(Error::Invalid(
+                "the object is finished, or another write is under way".into(),
+            )));
         };
         let written = stage.write(Bytes::from(bytes)).await;
         Guest::with(accessor, |guest| {
@@ -93,7 +99,12 @@ impl<T: Send + 'static> objects::HostWriterWithStore<T> for Imports {
         let call = Guest::call_of(accessor)?;
         let taken = Guest::with(accessor, |guest| {
             let writer = guest.table.get_mut(&writer)?;
-            Ok((writer.stage.take(), writer.bucket.clone(), writer.key.clone(), writer.content_type.clone()))
+            Ok((
+                writer.stage.take(),
+                writer.bucket.clone(),
+                writer.key.clone(),
+                writer.content_type.clone(),
+            ))
         })?;
         let (Some(stage), bucket, key, content_type) = taken else {
             return Ok(Err(Error::Invalid("the object is finished already".into())));
@@ -151,7 +162,10 @@ impl<T: Send + 'static> objects::HostWithStore<T> for Imports {
 
 impl Call {
     fn stage_delete(&self, bucket: String, key: String) -> Result<(), Error> {
-        self.spec.grants.allows_write(&self.spec.name, &bucket, &key).map_err(Error::Denied)?;
+        self.spec
+            .grants
+            .allows_write(&self.spec.name, &bucket, &key)
+            .map_err(Error::Denied)?;
         let gone = Publication {
             bucket,
             key,
@@ -165,11 +179,19 @@ impl Call {
     }
 
     async fn open(&self, bucket: &str, key: &str) -> Result<Reader, Error> {
-        self.spec.grants.allows_read(&self.spec.name, bucket, key).map_err(Error::Denied)?;
+        self.spec
+            .grants
+            .allows_read(&self.spec.name, bucket, key)
+            .map_err(Error::Denied)?;
         let missing = || Error::NotFound(format!("object `{bucket}/{key}`"));
-        let own = self.effects().object(bucket, key).map(|(p, meta)| (p.staged.clone(), meta.cloned()));
+        let own = self
+            .effects()
+            .object(bucket, key)
+            .map(|(p, meta)| (p.staged.clone(), meta.cloned()));
         if let Some((staged, seen)) = own {
-            let (Some(staged), Some(seen)) = (staged, seen) else { return Err(missing()) };
+            let (Some(staged), Some(seen)) = (staged, seen) else {
+                return Err(missing());
+            };
             return Ok(Reader(self.services.store.open_staged(&staged).await?, seen));
         }
         let object = self.services.store.open(bucket, key).await?.ok_or_else(missing)?;
@@ -177,10 +199,23 @@ impl Call {
         Ok(Reader(object, seen))
     }
 
-    async fn create(&self, bucket: String, key: String, content_type: Option<String>) -> Result<Writer, Error> {
-        self.spec.grants.allows_write(&self.spec.name, &bucket, &key).map_err(Error::Denied)?;
+    async fn create(
+        &self,
+        bucket: String,
+        key: String,
+        content_type: Option<String>,
+    ) -> Result<Writer, Error> {
+        self.spec
+            .grants
+            .allows_write(&self.spec.name, &bucket, &key)
+            .map_err(Error::Denied)?;
         let stage = self.services.store.stage().await?;
-        Ok(Writer { bucket, key, content_type, stage: Some(stage) })
+        Ok(Writer {
+            bucket,
+            key,
+            content_type,
+            stage: Some(stage),
+        })
     }
 
     async fn finish(
@@ -220,14 +255,25 @@ impl Call {
         after: Option<String>,
         limit: usize,
     ) -> Result<objects::Page, Error> {
-        self.spec.grants.allows_list(&self.spec.name, bucket, prefix).map_err(Error::Denied)?;
+        self.spec
+            .grants
+            .allows_list(&self.spec.name, bucket, prefix)
+            .map_err(Error::Denied)?;
         let limit = limit.clamp(1, PAGE);
-        let page = self.services.store.list(bucket, prefix, after.as_deref(), limit).await?;
-        let mut found: BTreeMap<String, objects::Meta> =
-            page.entries.iter().map(|entry| (entry.key.clone(), meta(entry))).collect();
+        let page = self
+            .services
+            .store
+            .list(bucket, prefix, after.as_deref(), limit)
+            .await?;
+        let mut found: BTreeMap<String, objects::Meta> = page
+            .entries
+            .iter()
+            .map(|entry| (entry.key.clone(), meta(entry)))
+            .collect();
         let effects = self.effects();
         let seen = |key: &str| {
-            after.as_deref().is_none_or(|after| key > after) && page.next.as_deref().is_none_or(|next| key <= next)
+            after.as_deref().is_none_or(|after| key > after)
+                && page.next.as_deref().is_none_or(|next| key <= next)
         };
         for (key, own) in effects.objects_under(bucket, prefix).filter(|(key, _)| seen(key)) {
             match own {

@@ -42,7 +42,10 @@ impl<T: Send + 'static> state::HostWithStore<T> for Imports {
         key: String,
     ) -> wasmtime::Result<Result<Option<state::Entry>, Error>> {
         let call = Guest::call_of(accessor)?;
-        Ok(call.entries(&table, vec![key]).await.map(|mut entries| entries.pop().flatten()))
+        Ok(call
+            .entries(&table, vec![key])
+            .await
+            .map(|mut entries| entries.pop().flatten()))
     }
 
     async fn get_many(
@@ -74,26 +77,45 @@ impl Call {
         value: Option<Vec<u8>>,
         condition: state::Condition,
     ) -> Result<(), Error> {
-        self.spec.grants.allows_state_write(&self.spec.name, &table).map_err(Error::Denied)?;
+        self.spec
+            .grants
+            .allows_state_write(&self.spec.name, &table)
+            .map_err(Error::Denied)?;
         valid_key(&key)?;
         let condition = match condition {
             state::Condition::None => Condition::None,
             state::Condition::Absent => Condition::Absent,
             state::Condition::Version(version) => Condition::Version(version),
         };
-        self.effects().write(StateWrite { table, key, value: value.map(Into::into), condition })?;
+        self.effects().write(StateWrite {
+            table,
+            key,
+            value: value.map(Into::into),
+            condition,
+        })?;
         Ok(())
     }
 
     async fn entries(&self, table: &str, keys: Vec<String>) -> Result<Vec<Option<state::Entry>>, Error> {
-        self.spec.grants.allows_state_read(&self.spec.name, table).map_err(Error::Denied)?;
+        self.spec
+            .grants
+            .allows_state_read(&self.spec.name, table)
+            .map_err(Error::Denied)?;
         at_most("keys", keys.len(), PAGE)?;
         let rows = self.state_rows(table, &keys).await?;
-        Ok(keys.into_iter().zip(rows).map(|(key, row)| row.map(|row| entry(key, row))).collect())
+        Ok(keys
+            .into_iter()
+            .zip(rows)
+            .map(|(key, row)| row.map(|row| entry(key, row)))
+            .collect())
     }
 
     /// Stored rows under this invocation's own writes; no grant is checked here.
-    pub(super) async fn state_rows(&self, table: &str, keys: &[String]) -> Result<Vec<Option<Versioned>>, Error> {
+    pub(super) async fn state_rows(
+        &self,
+        table: &str,
+        keys: &[String],
+    ) -> Result<Vec<Option<Versioned>>, Error> {
         let mut rows = self.services.store.get_many(table, keys).await?;
         let effects = self.effects();
         for (row, key) in rows.iter_mut().zip(keys) {
@@ -111,17 +133,34 @@ impl Call {
         after: Option<String>,
         limit: usize,
     ) -> Result<state::Page, Error> {
-        self.spec.grants.allows_state_read(&self.spec.name, table).map_err(Error::Denied)?;
+        self.spec
+            .grants
+            .allows_state_read(&self.spec.name, table)
+            .map_err(Error::Denied)?;
         let limit = limit.clamp(1, PAGE);
-        let page = self.services.store.query(table, prefix, after.as_deref(), limit, Order::Ascending).await?;
+        let page = self
+            .services
+            .store
+            .query(table, prefix, after.as_deref(), limit, Order::Ascending)
+            .await?;
         let mut rows: BTreeMap<String, Versioned> = page.entries.into_iter().collect();
         let effects = self.effects();
         let seen = |key: &str| {
-            after.as_deref().is_none_or(|after| key > after) && page.next.as_deref().is_none_or(|next| key <= next)
+            after.as_deref().is_none_or(|after| key > after)
+                && page.next.as_deref().is_none_or(|next| key <= next)
         };
-        for write in effects.state_under(table, prefix).filter(|write| seen(&write.key)) {
+        for write in effects
+            .state_under(table, prefix)
+            .filter(|write| seen(&write.key))
+        {
             match &write.value {
-                Some(value) => rows.insert(write.key.clone(), Versioned { value: value.clone(), version: 0 }),
+                Some(value) => rows.insert(
+                    write.key.clone(),
+                    Versioned {
+                        value: value.clone(),
+                        version: 0,
+                    },
+                ),
                 None => rows.remove(&write.key),
             };
         }
@@ -136,5 +175,9 @@ impl Call {
 }
 
 fn entry(key: String, row: Versioned) -> state::Entry {
-    state::Entry { key, value: row.value.into(), version: row.version }
+    state::Entry {
+        key,
+        value: row.value.into(),
+        version: row.version,
+    }
 }

@@ -46,7 +46,12 @@ pub struct LogBuffer {
 impl LogBuffer {
     /// Room for `bound` bytes.
     pub fn new(bound: u64) -> Self {
-        Self { lines: Vec::new(), bytes: 0, bound, dropped: 0 }
+        Self {
+            lines: Vec::new(),
+            bytes: 0,
+            bound,
+            dropped: 0,
+        }
     }
 
     /// Keeps a line if there is room; counts it otherwise.
@@ -63,15 +68,27 @@ impl LogBuffer {
     /// The row that keeps the lines, none when there are none.
     pub fn into_write(mut self, event: &Event, function: &str, attempt: u32, at: u64) -> Option<StateWrite> {
         if self.dropped > 0 {
-            let message = format!("{} more lines dropped: limit `log_bytes` of {} reached", self.dropped, self.bound);
-            self.lines.push(LogLine { at, level: Level::Warn, message });
+            let message = format!(
+                "{} more lines dropped: limit `log_bytes` of {} reached",
+                self.dropped, self.bound
+            );
+            self.lines.push(LogLine {
+                at,
+                level: Level::Warn,
+                message,
+            });
         }
         if self.lines.is_empty() {
             return None;
         }
         let value = serde_json::to_vec(&self.lines).ok()?;
         let key = format!("{}/{at:014}/{function}/{}/{attempt}", event.run, event.id);
-        Some(StateWrite { table: LOGS.into(), key, value: Some(Bytes::from(value)), condition: Condition::None })
+        Some(StateWrite {
+            table: LOGS.into(),
+            key,
+            value: Some(Bytes::from(value)),
+            condition: Condition::None,
+        })
     }
 }
 
@@ -91,12 +108,20 @@ pub struct Logged {
 
 impl Records {
     /// The latest `limit` lines of a run, a function, or both, oldest first.
-    pub async fn logs(&self, run: Option<&str>, function: Option<&str>, limit: usize) -> Result<Vec<Logged>, StoreError> {
+    pub async fn logs(
+        &self,
+        run: Option<&str>,
+        function: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Logged>, StoreError> {
         let prefix = run.map_or(String::new(), |run| format!("{run}/"));
         let mut found = Vec::new();
         let mut after = None;
         while found.len() < limit {
-            let page = self.store.query(LOGS, &prefix, after.as_deref(), 200, Order::Descending).await?;
+            let page = self
+                .store
+                .query(LOGS, &prefix, after.as_deref(), 200, Order::Descending)
+                .await?;
             for (key, row) in page.entries {
                 found.extend(lines_of(&key, &row.value, function).into_iter().rev());
             }
@@ -113,13 +138,20 @@ impl Records {
 
 fn lines_of(key: &str, value: &[u8], function: Option<&str>) -> Vec<Logged> {
     let mut parts = key.split('/');
-    let (Some(run), Some(_at), Some(name), Some(event)) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(run), Some(_at), Some(name), Some(event)) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Vec::new();
     };
     if function.is_some_and(|wanted| wanted != name) {
         return Vec::new();
     }
     let lines: Vec<LogLine> = serde_json::from_slice(value).unwrap_or_default();
-    let place = |line| Logged { run: run.into(), function: name.into(), event: event.into(), line };
+    let place = |line| Logged {
+        run: run.into(),
+        function: name.into(),
+        event: event.into(),
+        line,
+    };
     lines.into_iter().map(place).collect()
 }

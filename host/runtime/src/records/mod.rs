@@ -31,7 +31,10 @@ pub struct Records {
 impl Records {
     /// Records kept in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, notices: broadcast::channel(NOTICES).0 }
+        Self {
+            store,
+            notices: broadcast::channel(NOTICES).0,
+        }
     }
 
     /// Follows what happens from now on.

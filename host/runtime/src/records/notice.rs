@@ -101,6 +101,9 @@ impl Notice {
     /// A notice that an event entered, with its data.
     pub fn entered(event: &Event, at: u64) -> Self {
         let data = serde_json::from_slice(&event.data).ok();
-        Self { data, ..Self::about(event, NoticeKind::Event, at) }
+        Self {
+            data,
+            ..Self::about(event, NoticeKind::Event, at)
+        }
     }
 }

@@ -82,7 +82,12 @@ impl StepRecord {
     pub fn into_write(self, run: &str) -> StateWrite {
         let value = serde_json::to_vec(&self).map(Bytes::from).unwrap_or_default();
         let key = format!("s/{run}/{}/{}", self.event, self.function);
-        StateWrite { table: RUNS.into(), key, value: Some(value), condition: Condition::None }
+        StateWrite {
+            table: RUNS.into(),
+            key,
+            value: Some(value),
+            condition: Condition::None,
+        }
     }
 }
 
@@ -103,10 +108,19 @@ pub struct RunHead {
 impl RunHead {
     /// The row that keeps it.
     pub fn write_for(event: &Event) -> StateWrite {
-        let head =
-            Self { run: event.run.clone(), kind: event.kind.clone(), subject: event.subject.clone(), started: event.time };
+        let head = Self {
+            run: event.run.clone(),
+            kind: event.kind.clone(),
+            subject: event.subject.clone(),
+            started: event.time,
+        };
         let value = serde_json::to_vec(&head).map(Bytes::from).unwrap_or_default();
-        StateWrite { table: RUNS.into(), key: format!("r/{}", head.run), value: Some(value), condition: Condition::None }
+        StateWrite {
+            table: RUNS.into(),
+            key: format!("r/{}", head.run),
+            value: Some(value),
+            condition: Condition::None,
+        }
     }
 }
 
@@ -153,7 +167,10 @@ pub struct RunDetail {
 impl Records {
     /// The latest runs, newest first.
     pub async fn runs(&self, limit: usize) -> Result<Vec<RunSummary>, StoreError> {
-        let page = self.store.query(RUNS, "r/", None, limit, Order::Descending).await?;
+        let page = self
+            .store
+            .query(RUNS, "r/", None, limit, Order::Descending)
+            .await?;
         let mut runs = Vec::new();
         for (_, row) in page.entries {
             if let Ok(head) = serde_json::from_slice::<RunHead>(&row.value) {
@@ -166,11 +183,25 @@ impl Records {
 
     /// One run.
     pub async fn run(&self, run: &str) -> Result<Option<RunDetail>, StoreError> {
-        let Some(row) = self.store.get(RUNS, &format!("r/{run}")).await? else { return Ok(None) };
-        let Ok(head) = serde_json::from_slice::<RunHead>(&row.value) else { return Ok(None) };
+        let Some(row) = self.store.get(RUNS, &format!("r/{run}")).await? else {
+            return Ok(None);
+        };
+        let Ok(head) = serde_json::from_slice::<RunHead>(&row.value) else {
+            return Ok(None);
+        };
         let steps = self.steps(run).await?;
-        let RunSummary { head, state, finished, .. } = summarise(head, &steps);
-        Ok(Some(RunDetail { head, state, finished, steps }))
+        let RunSummary {
+            head,
+            state,
+            finished,
+            ..
+        } = summarise(head, &steps);
+        Ok(Some(RunDetail {
+            head,
+            state,
+            finished,
+            steps,
+        }))
     }
 
     async fn steps(&self, run: &str) -> Result<Vec<StepRecord>, StoreError> {
@@ -178,8 +209,15 @@ impl Records {
         let mut steps: Vec<StepRecord> = Vec::new();
         let mut after = None;
         loop {
-            let page = self.store.query(RUNS, &prefix, after.as_deref(), 1000, Order::Ascending).await?;
-            steps.extend(page.entries.iter().filter_map(|(_, row)| serde_json::from_slice(&row.value).ok()));
+            let page = self
+                .store
+                .query(RUNS, &prefix, after.as_deref(), 1000, Order::Ascending)
+                .await?;
+            steps.extend(
+                page.entries
+                    .iter()
+                    .filter_map(|(_, row)| serde_json::from_slice(&row.value).ok()),
+            );
             after = page.next;
             if after.is_none() || steps.len() >= STEPS {
                 break;
@@ -191,15 +229,26 @@ impl Records {
 }
 
 fn summarise(head: RunHead, steps: &[StepRecord]) -> RunSummary {
-    let open = steps.iter().any(|step| matches!(step.state, StepState::Queued | StepState::Retry));
+    let open = steps
+        .iter()
+        .any(|step| matches!(step.state, StepState::Queued | StepState::Retry));
     let dead = steps.iter().any(|step| step.state == StepState::Dead);
     let state = match (open, dead) {
         (true, _) => RunState::Running,
         (false, true) => RunState::Dead,
         (false, false) => RunState::Done,
     };
-    let finished = steps.iter().filter_map(|step| step.finished).max().filter(|_| !open);
-    RunSummary { head, state, finished, steps: steps.len() }
+    let finished = steps
+        .iter()
+        .filter_map(|step| step.finished)
+        .max()
+        .filter(|_| !open);
+    RunSummary {
+        head,
+        state,
+        finished,
+        steps: steps.len(),
+    }
 }
 
 /// Steps whose cause is in the list come after it, otherwise in the order they were queued.

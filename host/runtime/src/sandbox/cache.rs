@@ -78,14 +78,19 @@ impl Component {
             .map(|(name, _)| name.to_owned())
             .filter(|name| !name.starts_with("wasi:"))
             .collect();
-        let wrong_export =
-            || ComponentError::Export { found: if exports.is_empty() { "nothing".into() } else { exports.join(", ") } };
+        let wrong_export = || ComponentError::Export {
+            found: if exports.is_empty() {
+                "nothing".into()
+            } else {
+                exports.join(", ")
+            },
+        };
         let is_event = kind
             .exports(engine)
             .any(|(name, item)| name == "handle" && matches!(item.ty, ComponentItem::ComponentFunc(_)));
-        let is_http = exports
-            .iter()
-            .any(|name| name.starts_with("wasi:http/handler@0.3") || name.starts_with("wasi:http/incoming-handler@0.2"));
+        let is_http = exports.iter().any(|name| {
+            name.starts_with("wasi:http/handler@0.3") || name.starts_with("wasi:http/incoming-handler@0.2")
+        });
         let link = |error: wasmtime::Error| ComponentError::Import(format!("{error:#}"));
         let pre = sandbox.linker().instantiate_pre(&compiled).map_err(link)?;
         let program = if is_event {
@@ -95,7 +100,11 @@ impl Component {
         } else {
             return Err(wrong_export());
         };
-        Ok(Self { digest, imports, program })
+        Ok(Self {
+            digest,
+            imports,
+            program,
+        })
     }
 }
 
@@ -114,11 +123,12 @@ fn compile(
     if let Some(component) = load_kept(engine, &kept) {
         return Ok(component);
     }
-    let artefact = engine.precompile_component(bytes).map_err(invalid)?;
+    let component = wasmtime::component::Component::new(engine, bytes).map_err(invalid)?;
+    let artefact = component.serialize().map_err(invalid)?;
     if let Err(error) = keep(&kept, &artefact) {
         tracing::warn!(file = %kept.display(), %error, "the compiled component is not cached");
     }
-    wasmtime::component::Component::new(engine, bytes).map_err(invalid)
+    Ok(component)
 }
 
 /// The key holds the component's digest and everything of the engine that the machine code depends on.
@@ -137,7 +147,9 @@ fn load_kept(engine: &wasmtime::Engine, file: &Path) -> Option<wasmtime::compone
     // complete, and the engine refuses artefacts of another configuration or version.
     #[allow(unsafe_code)]
     let loaded = unsafe { wasmtime::component::Component::deserialize_file(engine, file) };
-    loaded.inspect_err(|error| tracing::warn!(file = %file.display(), %error, "cached component is unusable")).ok()
+    loaded
+        .inspect_err(|error| tracing::warn!(file = %file.display(), %error, "cached component is unusable"))
+        .ok()
 }
 
 fn keep(file: &Path, artefact: &[u8]) -> std::io::Result<()> {
@@ -150,5 +162,8 @@ fn keep(file: &Path, artefact: &[u8]) -> std::io::Result<()> {
 
 fn create_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }

@@ -28,7 +28,12 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { instances: 512, memory: 4 << 30, keep_resident: 1 << 20, table_elements: 100_000 }
+        Self {
+            instances: 512,
+            memory: 4 << 30,
+            keep_resident: 1 << 20,
+            table_elements: 100_000,
+        }
     }
 }
 

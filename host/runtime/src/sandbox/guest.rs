@@ -40,7 +40,10 @@ impl Call {
     /// A call with nothing staged yet.
     pub fn new(services: Arc<Services>, spec: Arc<Function>, event: Arc<Event>, attempt: u32) -> Arc<Self> {
         let limits = &spec.limits;
-        let bounds = Bounds { bytes: limits.effects_bytes, count: limits.effects_count };
+        let bounds = Bounds {
+            bytes: limits.effects_bytes,
+            count: limits.effects_count,
+        };
         let logs = LogBuffer::new(limits.log_bytes);
         Arc::new(Self {
             effects: Mutex::new(Effects::new(bounds)),
@@ -73,7 +76,10 @@ impl Call {
             message: Some(message.clone()),
             ..Notice::about(&self.event, NoticeKind::Log, at)
         });
-        self.logs.lock().unwrap_or_else(PoisonError::into_inner).push(at, level, message);
+        self.logs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(at, level, message);
     }
 
     /// Takes the lines.
@@ -85,7 +91,11 @@ impl Call {
     /// The id of the `ordinal`-th event or job of this invocation: the same on every attempt.
     pub fn derived_id(&self, ordinal: usize) -> String {
         let mut hash = blake3::Hasher::new();
-        for part in [self.spec.name.as_bytes(), self.event.id.as_bytes(), &ordinal.to_le_bytes()] {
+        for part in [
+            self.spec.name.as_bytes(),
+            self.event.id.as_bytes(),
+            &ordinal.to_le_bytes(),
+        ] {
             hash.update(&(part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -95,7 +105,11 @@ impl Call {
     fn count(&self) -> wasmtime::Result<()> {
         let allowed = self.spec.limits.host_calls;
         if self.calls.fetch_add(1, Ordering::Relaxed) >= allowed {
-            return Err(LimitReached { name: "host_calls", allowed }.into());
+            return Err(LimitReached {
+                name: "host_calls",
+                allowed,
+            }
+            .into());
         }
         Ok(())
     }
@@ -129,7 +143,10 @@ impl Guest {
     /// A store for one invocation, with the function's limits.
     pub fn store(sandbox: &Sandbox, call: Arc<Call>) -> Store<Self> {
         let (stdout, stderr) = (MemoryOutputPipe::new(STDIO), MemoryOutputPipe::new(STDIO));
-        let wasi = WasiCtx::builder().stdout(stdout.clone()).stderr(stderr.clone()).build();
+        let wasi = WasiCtx::builder()
+            .stdout(stdout.clone())
+            .stderr(stderr.clone())
+            .build();
         let memory = Memory::new(call.spec.limits.memory);
         let outbound = Outbound::new(call.clone());
         let guest = Self {
@@ -194,13 +211,20 @@ impl Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.outbound, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView {
+            hooks: &mut self.outbound,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
 }
 
@@ -214,7 +238,12 @@ struct Memory {
 
 impl Memory {
     fn new(allowed: u64) -> Self {
-        Self { allowed, used: 0, peak: 0, refused: false }
+        Self {
+            allowed,
+            used: 0,
+            peak: 0,
+            refused: false,
+        }
     }
 }
 
@@ -222,7 +251,12 @@ impl Memory {
 const TABLE: usize = 100_000;
 
 impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let used = self.used + (desired - current) as u64;
         if used > self.allowed {
             self.refused = true;
@@ -233,7 +267,12 @@ impl ResourceLimiter for Memory {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(desired <= TABLE)
     }
 }

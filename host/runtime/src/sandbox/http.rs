@@ -57,7 +57,10 @@ impl HttpFunction {
         sandbox: &Arc<Sandbox>,
         call: Arc<Call>,
         request: http::Request<Body>,
-    ) -> (Result<http::Response<Body>, HttpFailure>, tokio::sync::oneshot::Receiver<Leftover>) {
+    ) -> (
+        Result<http::Response<Body>, HttpFailure>,
+        tokio::sync::oneshot::Receiver<Leftover>,
+    ) {
         let (tell, told) = tokio::sync::oneshot::channel();
         let limit = call.spec.limits.wall_time;
         let one = OneRequest {
@@ -97,14 +100,20 @@ impl HandlerState for OneRequest {
     async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Deadline, Worker>> {
         let mut store = Guest::store(&self.sandbox, self.call.clone());
         let proxy = self.function.pre.instantiate_async(&mut store).await?;
-        let tell = self.tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let tell = self
+            .tell
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
         let limit = self.call.spec.limits.wall_time;
         Ok(Instance {
             store,
             proxy,
             view: |guest| guest.http(),
             expiration: Deadline { limit, sleep: None },
-            state: Worker { tell: std::sync::Mutex::new(tell) },
+            state: Worker {
+                tell: std::sync::Mutex::new(tell),
+            },
         })
     }
 }
@@ -116,12 +125,19 @@ struct Deadline {
 }
 
 impl WorkerExpiration for Deadline {
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, status: WorkerStatus, start: Instant) -> Poll<()> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        status: WorkerStatus,
+        start: Instant,
+    ) -> Poll<()> {
         if status == WorkerStatus::Idle {
             return Poll::Ready(());
         }
         let until = tokio::time::Instant::from_std(start + self.limit);
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
         sleep.as_mut().poll(cx)
     }
 }
@@ -135,7 +151,11 @@ impl WorkerState for Worker {
     type RequestData = ();
 
     fn should_accept_request(&self, _concurrent: usize, total: usize) -> ShouldAccept {
-        if total == 0 { ShouldAccept::Yes } else { ShouldAccept::Never }
+        if total == 0 {
+            ShouldAccept::Yes
+        } else {
+            ShouldAccept::Never
+        }
     }
 
     fn on_request_start(
@@ -154,8 +174,16 @@ impl WorkerState for Worker {
             Ok(()) => Ok(guest.call.take_effects()),
             Err(error) => Err(failure_of(&error, guest)),
         };
-        let left = Leftover { result, logs: guest.call.take_logs() };
-        if let Some(tell) = self.tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
+        let left = Leftover {
+            result,
+            logs: guest.call.take_logs(),
+        };
+        if let Some(tell) = self
+            .tell
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take()
+        {
             let _nobody_waits = tell.send(left);
         }
     }
@@ -172,7 +200,10 @@ impl Outbound {
     }
 }
 
-type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>);
+type Sent = (
+    http::Response<WasiBody>,
+    Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
+);
 
 impl WasiHttpHooks for Outbound {
     fn send_request(
@@ -181,7 +212,11 @@ impl WasiHttpHooks for Outbound {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, wasmtime_wasi_http::Error>> + Send> {
-        let host = request.uri().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+        let host = request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str().to_owned())
+            .unwrap_or_default();
         let spec = &self.call.spec;
         if let Err(denied) = spec.grants.allows_http(&spec.name, &host) {
             self.call.log(crate::records::Level::Warn, denied);

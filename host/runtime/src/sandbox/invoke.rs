@@ -55,7 +55,9 @@ pub struct Outcome {
 impl EventFunction {
     /// Checks that the component's `handle` has the type of the world.
     pub fn new(pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
-        Ok(Self { pre: FunctionPre::new(pre)? })
+        Ok(Self {
+            pre: FunctionPre::new(pre)?,
+        })
     }
 
     /// Runs the function once.
@@ -67,7 +69,9 @@ impl EventFunction {
         let pre = &self.pre;
         let running = async {
             let function: Function = pre.instantiate_async(&mut store).await?;
-            store.run_concurrent(async |accessor| function.call_handle(accessor, event).await).await?
+            store
+                .run_concurrent(async |accessor| function.call_handle(accessor, event).await)
+                .await?
         };
         let ended = tokio::time::timeout(limit, running).await;
         let guest = store.data();
@@ -78,7 +82,12 @@ impl EventFunction {
             Ok(Ok(Err(failure))) => Err(asked_for(failure)),
             Ok(Ok(Ok(()))) => Ok(call.take_effects()),
         };
-        Outcome { result, logs: call.take_logs(), wall: started.elapsed(), peak_memory: guest.peak_memory() }
+        Outcome {
+            result,
+            logs: call.take_logs(),
+            wall: started.elapsed(),
+            peak_memory: guest.peak_memory(),
+        }
     }
 }
 
@@ -88,16 +97,20 @@ pub(super) fn failure_of(error: &wasmtime::Error, guest: &Guest) -> Failure {
         return Failure::Limit(limit.to_string());
     }
     if guest.memory_refused() {
-        return Failure::Limit(format!("limit `memory` of {} bytes reached", guest.call.spec.limits.memory));
+        return Failure::Limit(format!(
+            "limit `memory` of {} bytes reached",
+            guest.call.spec.limits.memory
+        ));
     }
     Failure::Trap(format!("{:#}", error.root_cause()))
 }
 
 fn asked_for(failure: types::Failure) -> Failure {
     match failure {
-        types::Failure::Retry(retry) => {
-            Failure::Retry { reason: retry.reason, delay: retry.delay_ms.map(Duration::from_millis) }
-        }
+        types::Failure::Retry(retry) => Failure::Retry {
+            reason: retry.reason,
+            delay: retry.delay_ms.map(Duration::from_millis),
+        },
         types::Failure::Reject(reason) => Failure::Reject(reason),
     }
 }

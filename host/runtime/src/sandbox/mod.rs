@@ -15,5 +15,8 @@ pub use invoke::{EventFunction, Failure, Outcome};
 /// A digest as it is written everywhere: lower-case hex of the SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha2::Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

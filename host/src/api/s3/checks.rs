@@ -218,17 +218,18 @@ mod tests {
     #[test]
     fn writes_are_conditional_on_what_is_there() {
         let any = ETagCondition::Any;
-        let condition = |found, if_match, if_none| write_condition(found, if_match, if_none).ok();
-        let found = meta("a");
+        let condition =
+            |found: Option<&ObjectMeta>, if_match, if_none| write_condition(found, if_match, if_none).ok();
+        let (found, same, other) = (meta("a"), etag("a"), etag("b"));
         assert_eq!(condition(Some(&found), None, None), Some(Condition::None));
         assert_eq!(condition(None, None, Some(&any)), Some(Condition::Absent));
         assert_eq!(condition(Some(&found), None, Some(&any)), None);
         assert_eq!(
-            condition(Some(&found), Some(&etag("a")), None),
+            condition(Some(&found), Some(&same), None),
             Some(Condition::Version(7))
         );
-        assert_eq!(condition(Some(&found), Some(&etag("b")), None), None);
-        assert_eq!(condition(None, Some(&etag("a")), None), None);
+        assert_eq!(condition(Some(&found), Some(&other), None), None);
+        assert_eq!(condition(None, Some(&same), None), None);
     }
 
     #[test]

@@ -20,17 +20,24 @@ const LINE: u64 = 1 << 20;
 /// Lines that are looked at for their keys.
 const SAMPLE: usize = 100;
 
+type Object = serde_json::Map<String, serde_json::Value>;
+
 /// The keys of the first lines.
 pub(super) fn keys<S: Source>(source: &Arc<S>) -> Result<Vec<String>, IngestError> {
     let mut lines = Lines::new(Stream::new(source.clone(), 0));
     let mut found: Vec<String> = Vec::new();
+    let mut wrong = None;
     for _ in 0..SAMPLE {
         if !lines.advance()? {
             break;
         }
         let line = &lines.line;
-        let Ok(object) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line) else {
-            continue;
+        let object: Object = match serde_json::from_slice(line) {
+            Ok(object) => object,
+            Err(error) => {
+                wrong.get_or_insert(format!("line {}: {error}", lines.number));
+                continue;
+            }
         };
         for (key, _) in object {
             if !found.contains(&key) {
@@ -38,7 +45,12 @@ pub(super) fn keys<S: Source>(source: &Arc<S>) -> Result<Vec<String>, IngestErro
             }
         }
     }
-    Ok(found)
+    match wrong {
+        Some(wrong) if found.is_empty() => Err(IngestError::Rejected(format!(
+            "no line is a JSON object; the first is not: {wrong}"
+        ))),
+        _ => Ok(found),
+    }
 }
 
 /// Reads every line.
@@ -124,15 +136,15 @@ impl Fields {
     /// The values of a line, by field.
     pub(super) fn values<'a>(&self, line: &'a [u8]) -> Result<Values<'a>, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_slice(line);
-        let values = (&mut deserializer).deserialize_map(Object(self))?;
+        let values = (&mut deserializer).deserialize_map(Row(self))?;
         deserializer.end()?;
         Ok(values)
     }
 }
 
-struct Object<'f>(&'f Fields);
+struct Row<'f>(&'f Fields);
 
-impl<'de> Visitor<'de> for Object<'_> {
+impl<'de> Visitor<'de> for Row<'_> {
     type Value = Values<'de>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
