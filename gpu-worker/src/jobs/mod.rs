@@ -99,11 +99,11 @@ fn execute(kind: &str, config: &Value, session: &HostSession) -> Result<Value, J
     }
 }
 
-/// Training gives way to inference: its thread is made the nicest. Where the system refuses, nothing is lost.
+/// Training gives way to inference: its thread is made nicer. Where the system refuses, nothing is lost.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
     // SAFETY: `setpriority` with PRIO_PROCESS and 0 touches only the scheduling of the calling thread.
     unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+        libc::setpriority(libc::PRIO_PROCESS, 0, 5);
     }
 }
