@@ -27,7 +27,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const HTTP2_PREFACE: &[u8] = b"PRI";
 /// What a peer from another machine is told on a plain connection.
 const NOT_PLAIN: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\nconnection: close\r\nupgrade: TLS/1.2\r\n\
-content-type: text/plain\r\ncontent-length: 63\r\n\r\nplain HTTP is for clients on this machine; use https:// instead\n";
+content-type: text/plain\r\ncontent-length: 64\r\n\r\nplain HTTP is for clients on this machine; use https:// instead\n";
 
 /// Who sent a request.
 #[derive(Debug, Clone, Copy)]

@@ -30,7 +30,7 @@ async fn start(change: impl FnOnce(&mut Config)) -> Started {
     config.worker.token = Some("secret".into());
     config.drain = Duration::from_secs(2);
     change(&mut config);
-    let host = Host::start(config, None).await.unwrap();
+    let host = start_when_free(config).await;
     let base = format!("http://{}", host.gateway());
     Started {
         client: client(&host),
@@ -38,6 +38,19 @@ async fn start(change: impl FnOnce(&mut Config)) -> Started {
         host,
         _folder: folder,
     }
+}
+
+/// A host that has drained gives its folder back when the last of its tasks has ended.
+async fn start_when_free(config: Config) -> Host {
+    for _ in 0..100 {
+        match Host::start(config.clone(), None).await {
+            Err(error) if format!("{error:#}").contains("another tidegate uses") => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            started => return started.unwrap(),
+        }
+    }
+    panic!("the folder is still in use");
 }
 
 fn client(host: &Host) -> Client {
