@@ -19,7 +19,7 @@ pub struct Pipeline<'s> {
     running: HashMap<(String, String), Step<'s>>,
     /// What each event caused, in words, by the event handled.
     caused: HashMap<String, Vec<String>>,
-    /// Events nobody has handled yet are not an end; this counts deliveries announced and not ended.
+    /// What became of the model.
     model: Option<Value>,
     failure: Option<String>,
     last: bool,
@@ -96,7 +96,11 @@ impl<'s> Pipeline<'s> {
 
     fn done(&mut self, notice: &Notice) {
         let took = Duration::from_secs_f64(notice.duration_ms.unwrap_or_default().max(0.0) / 1e3);
-        let said = self.caused.remove(&notice.event).unwrap_or_default().join("; ");
+        let said = match self.caused.remove(&notice.event) {
+            Some(caused) => caused.join("; "),
+            None if name_of(notice) == "train" => "handed to the worker".to_owned(),
+            None => String::new(),
+        };
         self.end(notice).done(&said, took);
     }
 
