@@ -237,6 +237,8 @@ async fn readers_and_overwrites_race_in_peace(store: Arc<dyn Store>) {
             bytes.chunks(2).all(|pair| *pair == bytes[..2]),
             "bytes of two versions"
         );
+        // A store that never waits must not starve the writer.
+        tokio::task::yield_now().await;
     }
     writer.await.unwrap();
 }
