@@ -22,13 +22,15 @@ struct Started {
 async fn start(change: impl FnOnce(&mut Config)) -> Started {
     let _a_second_call_finds_it_there = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
-    let mut config = Config::default();
-    config.data_dir = folder.path().join("data");
+    let mut config = Config {
+        data_dir: folder.path().join("data"),
+        drain: Duration::from_secs(2),
+        ..Config::default()
+    };
     config.gateway.listen.set_port(0);
     config.s3.listen.set_port(0);
     config.worker.start = false;
     config.worker.token = Some("secret".into());
-    config.drain = Duration::from_secs(2);
     change(&mut config);
     let host = start_when_free(config).await;
     let base = format!("http://{}", host.gateway());

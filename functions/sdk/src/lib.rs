@@ -54,12 +54,13 @@ pub mod bindings {
 
 /// Exports an `async fn(Event) -> Result<(), Failure>` as the component's `handle`.
 ///
-/// Compiled for anything but WebAssembly it exports nothing, so that a function's crate can be tested natively.
+/// Compiled for anything but WebAssembly it exports a plain function instead, so that a function's crate can be
+/// tested natively.
 #[macro_export]
 macro_rules! function {
     ($handle:path) => {
+        #[cfg(target_family = "wasm")]
         const _: () = {
-            #[allow(dead_code)]
             struct Exported;
 
             impl $crate::bindings::Guest for Exported {
@@ -68,8 +69,13 @@ macro_rules! function {
                 }
             }
 
-            #[cfg(target_family = "wasm")]
     $crate::bindings::export!(Exported with_types_in $crate::bindings);
         };
+
+        /// Handles one event.
+        #[cfg(not(target_family = "wasm"))]
+        pub async fn handle_natively(event: $crate::Event) -> ::core::result::Result<(), $crate::Failure> {
+            $handle(event).await
+        }
     };
 }

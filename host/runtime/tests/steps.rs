@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tidegate_runtime::dispatch::{DEAD, DeadLetter};
 use tidegate_runtime::inference::NoInference;
 use tidegate_runtime::records::{RunDetail, RunState, StepState};
+use tidegate_runtime::store::Order;
 use tidegate_runtime::store::embedded::Embedded;
-use tidegate_runtime::store::{Order, Store};
 use tidegate_runtime::{Platform, PlatformConfig};
 
 const MANIFEST: &str = r#"

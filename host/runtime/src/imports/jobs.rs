@@ -6,6 +6,7 @@ use super::bindings::tidegate::function::jobs;
 use super::{Error, Imports};
 use crate::effects::Submission;
 use crate::jobs::{Job, Phase};
+use crate::manifest::BucketPrefix;
 use crate::sandbox::{Call, Guest};
 
 impl jobs::Host for Guest {
@@ -30,14 +31,8 @@ impl Call {
         let (name, grants) = (&self.spec.name, &self.spec.grants);
         grants.allows_submit(name, &job.kind).map_err(Error::Denied)?;
         grants.allows_emit(name, &job.emits).map_err(Error::Denied)?;
-        for place in &job.reads {
-            let (bucket, prefix) = split_place(place)?;
-            grants.allows_read(name, bucket, prefix).map_err(Error::Denied)?;
-        }
-        for place in &job.writes {
-            let (bucket, prefix) = split_place(place)?;
-            grants.allows_write(name, bucket, prefix).map_err(Error::Denied)?;
-        }
+        self.check_places(&job.reads, &grants.objects.read, "objects.read")?;
+        self.check_places(&job.writes, &grants.objects.write, "objects.write")?;
         let config = serde_json::from_str(&job.config)
             .map_err(|error| Error::Invalid(format!("job config: expected JSON: {error}")))?;
         let mut effects = self.effects();
@@ -52,6 +47,20 @@ impl Call {
         };
         effects.submit(submission, job.config.len())?;
         Ok(id)
+    }
+
+    /// A job reaches every key that starts with its prefixes, so a grant has to cover all of them.
+    fn check_places(&self, places: &[String], granted: &[BucketPrefix], grant: &str) -> Result<(), Error> {
+        for place in places {
+            let (bucket, prefix) = split_place(place)?;
+            if !granted.iter().any(|granted| granted.covers_all(bucket, prefix)) {
+                let function = &self.spec.name;
+                return Err(Error::Denied(format!(
+                    "missing grant `{grant} = [\"{place}\"]` in function `{function}`"
+                )));
+            }
+        }
+        Ok(())
     }
 
     async fn job_status(&self, id: &str) -> Result<jobs::Status, Error> {
