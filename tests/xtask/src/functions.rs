@@ -40,7 +40,13 @@ pub fn run(args: &[String]) -> Result<()> {
         let folder = std::path::absolute(folder).with_context(|| format!("`{folder}` is no usable path"))?;
         let package = Package::read(&folder)?
             .with_context(|| format!("`{}` has no Cargo.toml with a `cdylib`", folder.display()))?;
-        build_apart(&folder, &package, &folders, &guests)?;
+        // Members of this workspace share its profile for functions, others surely have `release`.
+        let profile = if folder.starts_with(&root) {
+            "guest"
+        } else {
+            "release"
+        };
+        build_one(&folder, &package, profile, &folders, &guests)?;
     }
     Ok(())
 }
@@ -66,16 +72,21 @@ fn build_workspace(root: &Path, folders: &Folders, guests: &GuestToolchain, lock
     })
 }
 
-/// A package outside this workspace has its own profiles; `release` is the one it surely has.
-fn build_apart(folder: &Path, package: &Package, folders: &Folders, guests: &GuestToolchain) -> Result<()> {
+fn build_one(
+    folder: &Path,
+    package: &Package,
+    profile: &str,
+    folders: &Folders,
+    guests: &GuestToolchain,
+) -> Result<()> {
     tools::step(&format!("building {}", package.name), || {
         tools::run(
             guests
                 .cargo("build", folders)
                 .current_dir(folder)
-                .arg("--release"),
+                .args(["--profile", profile]),
         )?;
-        gather(std::slice::from_ref(package), "release", folders)
+        gather(std::slice::from_ref(package), profile, folders)
     })
 }
 

@@ -29,11 +29,6 @@ name = "mistaken"
 colour = "blue"
 
 [[function]]
-name = "absent"
-component = "there_is_no_such_component.wasm"
-trigger = [{ event = "X" }]
-
-[[function]]
 name = "limitless"
 component = "feed_ranking_ingest.wasm"
 trigger = [{ clock = "noon" }]
@@ -57,16 +52,33 @@ grants.objects.reed = ["data/"]
 }
 
 #[test]
-fn a_file_that_is_no_component_is_named() -> Result<()> {
+fn every_component_that_is_missing_or_none_is_named() -> Result<()> {
     let scene = Scene::new()?;
     scene.file("text.wasm", "this is no component")?;
     let manifest = scene.file(
         "tidegate.toml",
-        "[app]\nname = \"odd\"\n[[function]]\nname = \"text\"\ncomponent = \"text.wasm\"\ntrigger = [{ event = \"X\" }]\n",
+        r#"
+[app]
+name = "odd"
+
+[[function]]
+name = "text"
+component = "text.wasm"
+trigger = [{ event = "X" }]
+
+[[function]]
+name = "absent"
+component = "absent.wasm"
+trigger = [{ event = "X" }]
+"#,
     )?;
     let checked = check(&manifest.display().to_string())?;
     assert!(!checked.status.success());
-    assert!(said(&checked).contains("text.wasm"), "{}", said(&checked));
+    let said = said(&checked);
+    assert!(
+        said.contains("text.wasm") && said.contains("absent.wasm"),
+        "{said}"
+    );
     Ok(())
 }
 
