@@ -7,7 +7,7 @@ mod load;
 mod peer;
 mod predict;
 mod stage;
-mod start;
+mod start_up;
 mod table;
 
 use std::path::PathBuf;
@@ -32,13 +32,22 @@ struct Args {
     names: Vec<String>,
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> std::process::ExitCode {
+    match start(&Args::parse()) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &Args) -> Result<()> {
     if let Some(unknown) = args.names.iter().find(|name| !NAMES.contains(&name.as_str())) {
         bail!("no benchmark `{unknown}`; there are {}", NAMES.join(", "));
     }
     let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
-    runtime.block_on(run(&args))
+    runtime.block_on(run(args))
 }
 
 async fn run(args: &Args) -> Result<()> {
@@ -49,7 +58,7 @@ async fn run(args: &Args) -> Result<()> {
         }
         eprintln!("==> {name}");
         let measured = match name {
-            "start" => start::measure(&mut table).await,
+            "start" => start_up::measure(&mut table).await,
             "latency" => latency::measure(&mut table).await,
             "events" => events::measure(&mut table).await,
             "predict" => predict::measure(args, &mut table).await,

@@ -15,6 +15,9 @@ name = "bench"
 name = "noop"
 component = "tidegate_guests.wasm"
 trigger = [{ event = "Bench" }]
+grants.objects.read = ["bench/"]
+grants.state.read = ["bench"]
+grants.events.emit = ["Never"]
 limits = { concurrency = 64 }
 "#;
 

@@ -43,6 +43,16 @@ impl Manifest {
         Ok(self)
     }
 
+    /// Adds a function, given as the inside of its `[[function]]`.
+    pub fn with_function(mut self, text: &str) -> Result<Self> {
+        let function: Table = text.parse().context("the function is no TOML")?;
+        let functions = self.table.get_mut("function").and_then(Value::as_array_mut);
+        functions
+            .context("the manifest has no functions")?
+            .push(Value::Table(function));
+        Ok(self)
+    }
+
     /// Writes it to a file, for a host to read.
     pub fn write(&self, path: &Path) -> Result<PathBuf> {
         std::fs::write(path, self.table.to_string())

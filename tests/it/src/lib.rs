@@ -6,4 +6,4 @@ mod data;
 mod scene;
 
 pub use data::{Flavour, interactions};
-pub use scene::{Scene, settled_run};
+pub use scene::{Scene, WITNESS, settled_run};

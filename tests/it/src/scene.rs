@@ -10,6 +10,18 @@ use tidegate_harness::{Host, Manifest, Options, Run, until};
 /// A small run takes seconds; a busy machine may take many times that.
 const RUN_LIMIT: Duration = Duration::from_secs(240);
 
+/// Hears of every promotion, and fails as it cannot make sense of one; that it was called is what counts.
+pub const WITNESS: &str = "witness";
+const WITNESS_FUNCTION: &str = r#"
+name = "witness"
+component = "tidegate_guests.wasm"
+trigger = [{ event = "ModelPromoted" }]
+grants.objects.read = ["data/nothing/"]
+grants.state.read = ["nothing"]
+grants.events.emit = ["Nothing"]
+retry = { max_attempts = 1 }
+"#;
+
 /// The folder of one test, removed at its end.
 #[derive(Debug)]
 pub struct Scene {
@@ -40,12 +52,14 @@ impl Scene {
 
     /// The feed-ranking app with a model that is trained in a second or two.
     pub fn small_app(&self) -> Result<PathBuf> {
-        let manifest = Manifest::feed_ranking()?
-            .variable("train", "embedding_dim", "16")?
-            .variable("train", "towers", "32,16")?
-            .variable("train", "batch_size", "256")?
-            .variable("train", "max_epochs", "4")?;
-        manifest.write(&self.path("tidegate.toml"))
+        small_manifest("4")?.write(&self.path("tidegate.toml"))
+    }
+
+    /// The same with a longer training, and the function [`WITNESS`] that hears of every promotion.
+    pub fn witnessed_app(&self) -> Result<PathBuf> {
+        small_manifest("16")?
+            .with_function(WITNESS_FUNCTION)?
+            .write(&self.path("tidegate.toml"))
     }
 
     /// How to start a host whose data stays here.
@@ -61,6 +75,15 @@ impl Scene {
     pub async fn host(&self) -> Result<Host> {
         Host::start(self.options(self.small_app()?)).await
     }
+}
+
+fn small_manifest(epochs: &str) -> Result<Manifest> {
+    Manifest::feed_ranking()?
+        .variable("train", "embedding_dim", "16")?
+        .variable("train", "towers", "32,16")?
+        .variable("train", "batch_size", "256")?
+        .variable("train", "patience", epochs)?
+        .variable("train", "max_epochs", epochs)
 }
 
 /// Waits until nothing is left to do in the run that the write of `key` set off.
