@@ -32,16 +32,6 @@ pub mod bindings {
             "tidegate:function/objects.writer": super::Writer,
         },
     });
-
-    /// The world of batch functions, over the same imports.
-    pub mod batch {
-        wasmtime::component::bindgen!({
-            path: "../../wit",
-            world: "tidegate:function/batch-function",
-            exports: { default: async },
-            with: { "tidegate:function": super::tidegate::function },
-        });
-    }
 }
 
 pub use bindings::tidegate::function::types::Error;
