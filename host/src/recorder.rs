@@ -2,12 +2,15 @@
 //!
 //! Bounded on purpose: when the queue is full, a record is dropped and counted, and the request goes on.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 use tidegate_runtime::Platform;
 use tidegate_runtime::manifest::RecordSpec;
 use tidegate_runtime::store::{Condition, Publication};
@@ -64,29 +67,57 @@ impl From<&RecordSpec> for Place {
 }
 
 impl Record {
-    fn line(&self) -> String {
-        let line = json!({
-            "at": self.at,
-            "function": self.function,
-            "path": self.path,
-            "trace": self.traceparent.split('-').nth(1),
-            "status": self.status,
-            "duration_ms": self.duration.as_secs_f64() * 1000.0,
-            "request": readable(&self.request),
-            "response": readable(&self.response),
-        });
-        line.to_string()
+    /// Appends the record as a line of JSON.
+    fn write(&self, into: &mut Vec<u8>) -> serde_json::Result<()> {
+        let line = Line {
+            at: self.at,
+            function: &self.function,
+            path: &self.path,
+            trace: self.traceparent.split('-').nth(1),
+            status: self.status,
+            duration_ms: self.duration.as_secs_f64() * 1000.0,
+            request: readable(&self.request),
+            response: readable(&self.response),
+        };
+        serde_json::to_writer(&mut *into, &line)?;
+        into.push(b'\n');
+        Ok(())
     }
 
-    fn bytes(&self) -> usize {
-        self.request.len() + self.response.len() + 256
+    fn date(&self) -> String {
+        let at = chrono::DateTime::from_timestamp_millis(self.at as i64).unwrap_or_default();
+        at.format("%Y-%m-%d").to_string()
     }
 }
 
-/// JSON as it is; anything else as text.
-fn readable(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+/// What a line holds.
+#[derive(Serialize)]
+struct Line<'a> {
+    at: u64,
+    function: &'a str,
+    path: &'a str,
+    trace: Option<&'a str>,
+    status: u16,
+    duration_ms: f64,
+    request: Readable<'a>,
+    response: Readable<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Readable<'a> {
+    Json(&'a RawValue),
+    Lines(Value),
+    Text(Cow<'a, str>),
+}
+
+/// JSON as it is, in one line; anything else as text.
+fn readable(bytes: &[u8]) -> Readable<'_> {
+    let read = match bytes.contains(&b'\n') {
+        false => serde_json::from_slice(bytes).map(Readable::Json),
+        true => serde_json::from_slice(bytes).map(Readable::Lines),
+    };
+    read.unwrap_or_else(|_| Readable::Text(String::from_utf8_lossy(bytes)))
 }
 
 enum Message {
@@ -109,8 +140,7 @@ impl Recorder {
             platform,
             config,
             metrics: metrics.clone(),
-            waiting: Vec::new(),
-            bytes: 0,
+            waiting: HashMap::new(),
         };
         tokio::spawn(writer.run(taken));
         Self { queue, metrics }
@@ -132,12 +162,19 @@ impl Recorder {
     }
 }
 
+/// What will be one object.
+#[derive(Default)]
+struct Batch {
+    lines: Vec<u8>,
+    records: u64,
+}
+
 struct Writer {
     platform: Arc<Platform>,
     config: RecorderConfig,
     metrics: Arc<HostMetrics>,
-    waiting: Vec<Record>,
-    bytes: usize,
+    /// A batch for each place and day.
+    waiting: HashMap<(Arc<Place>, String), Batch>,
 }
 
 impl Writer {
@@ -162,9 +199,7 @@ impl Writer {
                     if self.waiting.is_empty() {
                         due = Instant::now() + self.config.interval;
                     }
-                    self.bytes += record.bytes();
-                    self.waiting.push(*record);
-                    if self.waiting.len() >= self.config.batch || self.bytes >= BATCH_BYTES {
+                    if self.add(&record) {
                         self.write().await;
                     }
                 }
@@ -172,27 +207,35 @@ impl Writer {
         }
     }
 
+    /// Adds a record to its batch; whether that is full. Each is formatted as it comes, so that no request waits
+    /// while a whole batch is.
+    fn add(&mut self, record: &Record) -> bool {
+        let batch = self
+            .waiting
+            .entry((record.place.clone(), record.date()))
+            .or_default();
+        let end = batch.lines.len();
+        match record.write(&mut batch.lines) {
+            Ok(()) => batch.records += 1,
+            Err(error) => {
+                batch.lines.truncate(end);
+                self.metrics.records_dropped.inc();
+                tracing::warn!(%error, path = record.path, "a record is not written");
+            }
+        }
+        batch.records >= self.config.batch as u64 || batch.lines.len() >= BATCH_BYTES
+    }
+
     /// Writes what waits: one object for each place and day.
     async fn write(&mut self) {
-        self.bytes = 0;
-        let mut objects: HashMap<(Arc<Place>, String), Vec<Record>> = HashMap::new();
-        for record in self.waiting.drain(..) {
-            let date = chrono::DateTime::from_timestamp_millis(record.at as i64).unwrap_or_default();
-            objects
-                .entry((record.place.clone(), date.format("%Y-%m-%d").to_string()))
-                .or_default()
-                .push(record);
-        }
-        for ((place, date), records) in objects {
-            self.write_object(&place, &date, &records).await;
+        for ((place, date), batch) in std::mem::take(&mut self.waiting) {
+            self.write_object(&place, &date, batch).await;
         }
     }
 
-    async fn write_object(&self, place: &Place, date: &str, records: &[Record]) {
-        let lines: String = records.iter().map(|record| record.line() + "\n").collect();
+    async fn write_object(&self, place: &Place, date: &str, batch: Batch) {
         let key = format!("{}date={date}/{}.jsonl", place.prefix, ulid::Ulid::new());
-        let lines = Bytes::from(lines);
-        let count = records.len() as u64;
+        let (lines, count) = (Bytes::from(batch.lines), batch.records);
         for attempt in 1..=TRIES {
             match self.publish(place, &key, lines.clone()).await {
                 Ok(()) => {
@@ -248,11 +291,21 @@ mod tests {
                 prefix: "predictions/".into(),
             }),
         };
-        let line: Value = serde_json::from_str(&record.line()).unwrap();
+        let written = |record: &Record| {
+            let mut line = Vec::new();
+            record.write(&mut line).unwrap();
+            String::from_utf8(line).unwrap()
+        };
+        let line: Value = serde_json::from_str(&written(&record)).unwrap();
         assert_eq!(line["request"], "{broken");
         assert_eq!(line["response"]["error"], 1);
         assert_eq!(line["duration_ms"], 1.5);
         assert_eq!(line["trace"], "abc");
-        assert!(!record.line().contains('\n'));
+        let record = Record {
+            request: Bytes::from_static(b"{\n  \"user_id\": 1\n}"),
+            ..record
+        };
+        assert_eq!(written(&record).matches('\n').count(), 1);
+        assert!(written(&record).contains(r#""request":{"user_id":1}"#));
     }
 }

@@ -14,6 +14,7 @@ pub(super) async fn run(make: &impl Fn() -> Fixture) {
         of_many_that_create_one_key_one_wins,
         concurrent_increments_are_all_counted,
         a_reader_sees_all_of_a_unit_or_nothing,
+        a_key_that_was_read_before_it_came_and_after_it_went_is_seen_as_it_is,
         get_many_answers_in_the_order_of_the_keys,
         tables_do_not_mix,
         queries_go_by_prefix_in_byte_order,
@@ -228,6 +229,16 @@ async fn a_reader_sees_all_of_a_unit_or_nothing(store: Arc<dyn Store>) {
         tokio::task::yield_now().await;
     }
     writer.await.unwrap();
+}
+
+async fn a_key_that_was_read_before_it_came_and_after_it_went_is_seen_as_it_is(store: Arc<dyn Store>) {
+    for _ in 0..20 {
+        assert_eq!(value(&*store, "t", "k").await, None);
+        store.commit(state([put("t", "k", "here")])).await.unwrap();
+        assert_eq!(value(&*store, "t", "k").await.as_deref(), Some("here"));
+        assert_eq!(value(&*store, "t", "k").await.as_deref(), Some("here"));
+        store.commit(state([delete("t", "k")])).await.unwrap();
+    }
 }
 
 async fn get_many_answers_in_the_order_of_the_keys(store: Arc<dyn Store>) {

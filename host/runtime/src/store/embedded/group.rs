@@ -291,10 +291,12 @@ impl<'a> Group<'a> {
                 ..Written::default()
             });
         }
-        if let Err(error) = self
+        self.core.cache.begin(self.state.keys());
+        let committed = self
             .batch()
-            .and_then(|batch| batch.commit().map_err(StoreError::new))
-        {
+            .and_then(|batch| batch.commit().map_err(StoreError::new));
+        self.core.cache.end();
+        if let Err(error) = committed {
             let events = std::mem::take(&mut self.settled);
             // The blobs stay: the journal may hold the unit that names them.
             self.put_back(Taken {

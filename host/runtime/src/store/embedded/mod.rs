@@ -5,9 +5,11 @@
 //! are rows of an index that name immutable [`blobs`].
 
 mod blobs;
+mod cache;
 mod group;
 mod janitor;
 mod queue;
+mod reads;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -22,15 +24,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::blobs::Blobs;
+use self::cache::RowCache;
 use self::group::Prepared;
 use self::janitor::Chore;
 use self::queue::Queues;
-use self::rows::{ObjectRow, decode_counter, decode_value, entry_key, key_within, scan, split_delayed};
+use self::rows::{ObjectRow, decode_counter, split_delayed};
 use self::writer::Request;
 use super::{
     CommitError, Delivery, Depth, ObjectMeta, ObjectReader, Order, Page, Receipt, StageWriter, Staged, Store,
@@ -50,6 +53,8 @@ const WAITING_UNITS: usize = 1024;
 const WAITING_CHORES: usize = 1024;
 /// The cache of the database, in bytes.
 const CACHE: u64 = 64 << 20;
+/// Rows of the state that were read lately, kept in memory, in bytes.
+const ROWS: u64 = 64 << 20;
 /// The journal, in bytes, that a start after a crash may have to read again.
 const JOURNAL: u64 = 128 << 20;
 /// Rows held in memory before they are written out, for each keyspace, in bytes.
@@ -109,6 +114,7 @@ pub struct Embedded {
 struct Core {
     db: Database,
     state: Keyspace,
+    cache: RowCache,
     ready: Keyspace,
     delayed: Keyspace,
     objects: Keyspace,
@@ -208,6 +214,7 @@ impl Core {
             Self {
                 db,
                 state,
+                cache: RowCache::new(ROWS),
                 ready,
                 delayed,
                 objects,
@@ -219,74 +226,6 @@ impl Core {
             },
             counter,
         ))
-    }
-
-    fn get(&self, table: &str, key: &str) -> Result<Option<Versioned>, StoreError> {
-        let row = self
-            .db
-            .snapshot()
-            .get(&self.state, entry_key(table, key)?)
-            .map_err(StoreError::new)?;
-        row.map(|row| decode_value(&row)).transpose()
-    }
-
-    fn get_many(&self, table: &str, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreError> {
-        let snapshot = self.db.snapshot();
-        let get = |key: &String| {
-            let row = snapshot
-                .get(&self.state, entry_key(table, key)?)
-                .map_err(StoreError::new)?;
-            row.map(|row| decode_value(&row)).transpose()
-        };
-        keys.iter().map(get).collect()
-    }
-
-    fn query(
-        &self,
-        table: &str,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-        order: Order,
-    ) -> Result<Page<(String, Versioned)>, StoreError> {
-        let Some(range) = scan(table, prefix, after, order)? else {
-            return Ok(no_page());
-        };
-        let rows = self.db.snapshot().range::<Vec<u8>, _>(&self.state, range);
-        let rows: Box<dyn Iterator<Item = fjall::Guard>> = match order {
-            Order::Ascending => Box::new(rows),
-            Order::Descending => Box::new(rows.rev()),
-        };
-        let decode = |key: &[u8], value: &[u8]| Ok((key_within(table, key)?, decode_value(value)?));
-        page(rows, limit, decode, |(key, _)| key)
-    }
-
-    fn object(&self, bucket: &str, key: &str) -> Result<Option<ObjectRow>, StoreError> {
-        let row = self
-            .db
-            .snapshot()
-            .get(&self.objects, entry_key(bucket, key)?)
-            .map_err(StoreError::new)?;
-        row.map(|row| ObjectRow::decode(&row)).transpose()
-    }
-
-    fn list(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<ObjectMeta>, StoreError> {
-        let Some(range) = scan(bucket, prefix, after, Order::Ascending)? else {
-            return Ok(no_page());
-        };
-        let rows = self.db.snapshot().range::<Vec<u8>, _>(&self.objects, range);
-        page(
-            rows,
-            limit,
-            |_, row| Ok(ObjectRow::decode(row)?.meta),
-            |meta| &meta.key,
-        )
     }
 }
 
@@ -353,30 +292,6 @@ fn published_blobs(objects: &Keyspace) -> Result<HashSet<String>, StoreError> {
         .collect()
 }
 
-fn no_page<T>() -> Page<T> {
-    Page {
-        entries: Vec::new(),
-        next: None,
-    }
-}
-
-/// The first `limit` rows, and where the next page begins if there are more.
-fn page<T>(
-    mut rows: impl Iterator<Item = fjall::Guard>,
-    limit: usize,
-    decode: impl Fn(&[u8], &[u8]) -> Result<T, StoreError>,
-    key: impl Fn(&T) -> &String,
-) -> Result<Page<T>, StoreError> {
-    let mut entries = Vec::new();
-    for row in rows.by_ref().take(limit) {
-        let (key, value) = row.into_inner().map_err(StoreError::new)?;
-        entries.push(decode(&key, &value)?);
-    }
-    let more = !entries.is_empty() && rows.next().is_some();
-    let next = entries.last().filter(|_| more).map(|last| key(last).clone());
-    Ok(Page { entries, next })
-}
-
 impl Embedded {
     /// Reads a page: a small one here, a large one where it may block.
     async fn read_page<T: Send + 'static>(
@@ -408,7 +323,8 @@ impl Store for Embedded {
     }
 
     async fn get(&self, table: &str, key: &str) -> Result<Option<Versioned>, StoreError> {
-        self.core.get(table, key)
+        let rows = self.core.get_many(table, std::slice::from_ref(&key.to_owned()))?;
+        Ok(rows.into_iter().next().flatten())
     }
 
     async fn get_many(&self, table: &str, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreError> {
