@@ -65,13 +65,16 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg(not(feature = "cuda"))]
-    fn without_the_feature_cuda_is_refused_and_auto_is_the_cpu() {
-        assert!(
-            choose(DeviceChoice::Cuda)
-                .unwrap_err()
-                .contains("cargo feature `cuda`")
-        );
+    fn without_a_cuda_device_or_the_feature_cuda_is_refused_and_auto_is_the_cpu() {
+        if has_cuda() {
+            return;
+        }
+        let refused = choose(DeviceChoice::Cuda).unwrap_err();
+        let why = match cfg!(feature = "cuda") {
+            true => "no NVIDIA device",
+            false => "cargo feature `cuda`",
+        };
+        assert!(refused.contains(why), "{refused}");
         assert_eq!(choose(DeviceChoice::Auto), Ok(DeviceChoice::Cpu));
         assert_eq!(list().first().map(|device| device.kind), Some("cpu"));
     }
