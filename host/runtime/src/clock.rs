@@ -14,6 +14,11 @@ pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> u64;
 
+    /// Returns when so much time has passed, whatever `now_ms` shows then.
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
     /// Returns when `now_ms` has reached `time`; at once where it has already.
     async fn sleep_until(&self, time: u64) {
         loop {
@@ -21,7 +26,7 @@ pub trait Clock: Send + Sync + 'static {
             if left == 0 {
                 return;
             }
-            tokio::time::sleep(STEP.min(Duration::from_millis(left))).await;
+            self.sleep(STEP.min(Duration::from_millis(left))).await;
         }
     }
 }

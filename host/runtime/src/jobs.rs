@@ -4,7 +4,9 @@
 //! heartbeats; when it is lost, or the host dies, the job goes back to its queue. Completion settles the
 //! delivery, writes the outcome and emits the event in one commit.
 
-use std::collections::HashMap;
+mod hold;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -95,9 +97,16 @@ impl Job {
 
     /// Reads a job.
     pub async fn load(store: &dyn Store, id: &str) -> Result<Option<Self>, StoreError> {
-        let row = store.get(JOBS, id).await?;
-        row.map(|row| serde_json::from_slice(&row.value).map_err(StoreError::new))
-            .transpose()
+        let found = Self::load_versioned(store, id).await?;
+        Ok(found.map(|(job, _version)| job))
+    }
+
+    async fn load_versioned(store: &dyn Store, id: &str) -> Result<Option<(Self, u64)>, StoreError> {
+        let Some(row) = store.get(JOBS, id).await? else {
+            return Ok(None);
+        };
+        let job = serde_json::from_slice(&row.value).map_err(StoreError::new)?;
+        Ok(Some((job, row.version)))
     }
 
     /// The row that keeps it.
@@ -194,11 +203,14 @@ pub enum EndError {
     Commit(#[from] CommitError),
 }
 
+#[derive(Clone)]
 struct Lease {
     token: String,
     worker: String,
     delivery: Delivery,
     job: Job,
+    /// The version of the job's row: whoever writes it next ends the lease.
+    version: u64,
     started: u64,
     expires: u64,
 }
@@ -206,7 +218,7 @@ struct Lease {
 /// The jobs of a platform, and who holds them.
 pub struct Jobs {
     services: Arc<Services>,
-    leases: Mutex<HashMap<String, Lease>>,
+    leases: Mutex<BTreeMap<String, Lease>>,
 }
 
 impl Jobs {
@@ -219,56 +231,6 @@ impl Jobs {
         let watched = jobs.clone();
         services.spawn(async move { watched.watch().await });
         jobs
-    }
-
-    /// Hands out the next job of these kinds; waits up to `wait` for one.
-    pub async fn lease(
-        &self,
-        worker: &str,
-        kinds: &[String],
-        wait: Duration,
-    ) -> Result<Option<Leased>, StoreError> {
-        let share = wait / (kinds.len().max(1) as u32);
-        for kind in kinds {
-            let claimed = self.services.store.claim(&queue(kind), 1, share).await?;
-            if let Some(delivery) = claimed.into_iter().next() {
-                return self.hold(worker, delivery).await;
-            }
-        }
-        Ok(None)
-    }
-
-    async fn hold(&self, worker: &str, delivery: Delivery) -> Result<Option<Leased>, StoreError> {
-        let Some(mut job) = Job::load(self.services.store.as_ref(), &delivery.event.id).await? else {
-            self.services
-                .store
-                .unclaim(std::slice::from_ref(&delivery.receipt))
-                .await?;
-            return Err(StoreError(format!("job `{}` has no row", delivery.event.id)));
-        };
-        let now = self.services.clock.now_ms();
-        job.phase = Phase::Running;
-        job.attempt = delivery.attempt;
-        let token = self.services.new_id();
-        let leased = Leased {
-            job: job.clone(),
-            token: token.clone(),
-            expires: LEASE,
-        };
-        self.tell(&job, Some(worker), |_| {});
-        let expires = now + LEASE.as_millis() as u64;
-        self.held().insert(
-            job.id.clone(),
-            Lease {
-                token,
-                worker: worker.into(),
-                delivery,
-                job,
-                started: now,
-                expires,
-            },
-        );
-        Ok(Some(leased))
     }
 
     /// Keeps a lease alive and shows progress; the answer is whether the worker should stop.
@@ -306,7 +268,7 @@ impl Jobs {
 
     /// Ends an attempt in failure: the job is tried again where that makes sense, else it has failed.
     pub async fn fail(&self, id: &str, token: &str, reason: &str, retry: bool) -> Result<(), EndError> {
-        let attempt = self.find(id, token)?.1;
+        let attempt = self.find(id, token)?.delivery.attempt;
         if retry && attempt < ATTEMPTS {
             return self.requeue(id, token, reason).await;
         }
@@ -349,22 +311,27 @@ impl Jobs {
         Ok(jobs)
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Lease>> {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Lease>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find(&self, id: &str, token: &str) -> Result<(Job, u32, Delivery, u64), LeaseLost> {
+    fn find(&self, id: &str, token: &str) -> Result<Lease, LeaseLost> {
         let leases = self.held();
-        let lease = leases
-            .get(id)
-            .filter(|lease| lease.token == token)
-            .ok_or_else(|| LeaseLost(id.into()))?;
-        Ok((
-            lease.job.clone(),
-            lease.delivery.attempt,
-            lease.delivery.clone(),
-            lease.started,
-        ))
+        let lease = leases.get(id).filter(|lease| lease.token == token);
+        lease.cloned().ok_or_else(|| LeaseLost(id.into()))
+    }
+
+    /// Commits what ends a lease, and forgets it; also where the store says that another did so before.
+    async fn commit(&self, draft: Draft<'_>, id: &str, token: &str) -> Result<(), EndError> {
+        let committed = draft.commit().await;
+        if matches!(committed, Err(CommitError::Store(_))) {
+            return Ok(committed?);
+        }
+        let mut leases = self.held();
+        if leases.get(id).is_some_and(|lease| lease.token == token) {
+            leases.remove(id);
+        }
+        Ok(committed.map_err(|_| LeaseLost(id.into()))?)
     }
 
     async fn end(
@@ -373,7 +340,14 @@ impl Jobs {
         token: &str,
         ending: impl FnOnce(&mut Job) -> (String, Value),
     ) -> Result<(), EndError> {
-        let (mut job, attempt, delivery, started) = self.find(id, token)?;
+        let Lease {
+            mut job,
+            delivery,
+            started,
+            version,
+            ..
+        } = self.find(id, token)?;
+        let attempt = delivery.attempt;
         let now = self.services.clock.now_ms();
         let (emits, data) = ending(&mut job);
         job.finished = Some(now);
@@ -392,11 +366,10 @@ impl Jobs {
         };
         let mut draft = Draft::new(&self.services);
         draft.unit.settle.push(delivery.receipt);
-        draft.unit.state.push(job.write(Condition::None));
+        draft.unit.state.push(job.write(Condition::Version(version)));
         draft.unit.state.push(step.into_write(&job.run));
         draft.event(event, None);
-        draft.commit().await?;
-        self.held().remove(id);
+        self.commit(draft, id, token).await?;
         self.tell(&job, None, |notice| {
             notice.duration_ms = Some(now.saturating_sub(started) as f64);
             notice.data = Some(job.detail.clone());
@@ -406,7 +379,14 @@ impl Jobs {
     }
 
     async fn requeue(&self, id: &str, token: &str, reason: &str) -> Result<(), EndError> {
-        let (mut job, attempt, delivery, started) = self.find(id, token)?;
+        let Lease {
+            mut job,
+            delivery,
+            started,
+            version,
+            ..
+        } = self.find(id, token)?;
+        let attempt = delivery.attempt;
         job.phase = Phase::Queued;
         job.attempt = attempt + 1;
         job.detail = json!({ "reason": reason });
@@ -419,11 +399,10 @@ impl Jobs {
         };
         let mut draft = Draft::new(&self.services);
         draft.unit.settle.push(delivery.receipt);
-        draft.unit.state.push(job.write(Condition::None));
+        draft.unit.state.push(job.write(Condition::Version(version)));
         draft.unit.state.push(step.into_write(&job.run));
         draft.unit.enqueue.push(job.enqueue());
-        draft.commit().await?;
-        self.held().remove(id);
+        self.commit(draft, id, token).await?;
         self.tell(&job, None, |notice| notice.reason = Some(reason.to_owned()));
         Ok(())
     }
@@ -432,7 +411,7 @@ impl Jobs {
     async fn watch(&self) {
         let stopping = self.services.stopping.clone();
         while stopping
-            .run_until_cancelled(tokio::time::sleep(Duration::from_secs(1)))
+            .run_until_cancelled(self.services.clock.sleep(Duration::from_secs(1)))
             .await
             .is_some()
         {

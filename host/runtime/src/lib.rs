@@ -23,5 +23,6 @@ pub mod sandbox;
 pub mod services;
 pub mod store;
 pub mod trigger;
+pub mod world;
 
 pub use platform::{Accepted, DeployError, EmitError, Platform, PlatformConfig, check};

@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
 use crate::deploy::{self, Deployable, Deployed, FunctionInfo, Places};
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{DeadLetters, Dispatcher};
 use crate::effects::{Cause, Draft};
 use crate::event::Event;
 use crate::inference::Inference;
 use crate::jobs::Jobs;
 use crate::manifest::{Function, Manifest, Mistakes, Trigger};
 use crate::records::Records;
-use crate::sandbox::{Body, Call, Failure, HttpFunction, Pool, Program, Sandbox};
+use crate::sandbox::{Body, Call, Failure, HttpFunction, Pool, Program, Sandbox, Sandboxed};
 use crate::services::Services;
 use crate::store::{CommitError, Condition, ObjectMeta, Publication, StateWrite, Store, StoreError};
 use crate::trigger::{RouteError, Router, Scheduler};
@@ -255,6 +255,11 @@ impl Platform {
         &self.jobs
     }
 
+    /// Events that were given up.
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.services.clone())
+    }
+
     /// What ran.
     pub fn records(&self) -> &Records {
         &self.services.records
@@ -429,9 +434,11 @@ impl Platform {
             let stop = match &function.component.program {
                 Program::Event(program) => Dispatcher::start(
                     &self.services,
-                    &self.sandbox,
                     function.spec.clone(),
-                    program.clone(),
+                    Arc::new(Sandboxed {
+                        sandbox: self.sandbox.clone(),
+                        program: program.clone(),
+                    }),
                 ),
                 Program::Http(_) => CancellationToken::new(),
             };

@@ -1,4 +1,4 @@
-//! What every part of the platform shares. The clock, randomness and task spawning have their one home here.
+//! What every part of the platform shares. The clock, randomness and task spawning are taken from here.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::records::Records;
 use crate::store::Store;
 use crate::trigger::Router;
+use crate::world::World;
 
 /// The shared parts.
 pub struct Services {
@@ -26,6 +27,7 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Cancelled when the platform drains.
     pub stopping: CancellationToken,
+    world: World,
     router: RwLock<Arc<Router>>,
     tasks: TaskTracker,
 }
@@ -33,12 +35,18 @@ pub struct Services {
 impl Services {
     /// Shared parts over a store, with no function deployed.
     pub fn new(store: Arc<dyn Store>, inference: Arc<dyn Inference>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::in_world(World::real(clock), store, inference)
+    }
+
+    /// The same in a world of one's own.
+    pub fn in_world(world: World, store: Arc<dyn Store>, inference: Arc<dyn Inference>) -> Arc<Self> {
         Arc::new(Self {
             records: Records::new(store.clone()),
             store,
             inference,
             metrics: Metrics::default(),
-            clock,
+            clock: world.clock.clone(),
+            world,
             stopping: CancellationToken::new(),
             router: RwLock::default(),
             tasks: TaskTracker::new(),
@@ -57,7 +65,7 @@ impl Services {
 
     /// Runs a task that a drain waits for.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
+        self.world.spawner.spawn(Box::pin(self.tasks.track_future(task)));
     }
 
     /// Waits until every task has ended.
@@ -68,12 +76,12 @@ impl Services {
 
     /// A new id that sorts by time.
     pub fn new_id(&self) -> String {
-        ulid::Ulid::from_parts(self.clock.now_ms(), rand::random()).to_string()
+        ulid::Ulid::from_parts(self.clock.now_ms(), self.draw_wide()).to_string()
     }
 
     /// A new root of a W3C trace.
     pub fn new_traceparent(&self) -> String {
-        let (trace, span): (u128, u64) = (rand::random(), rand::random());
+        let (trace, span) = (self.draw_wide(), self.world.chance.draw());
         format!("00-{trace:032x}-{span:016x}-01")
     }
 
@@ -81,7 +89,7 @@ impl Services {
     pub fn child_traceparent(&self, parent: &str) -> String {
         match parent.split('-').collect::<Vec<_>>().as_slice() {
             ["00", trace, _, flags] if trace.len() == 32 => {
-                format!("00-{trace}-{:016x}-{flags}", rand::random::<u64>())
+                format!("00-{trace}-{:016x}-{flags}", self.world.chance.draw())
             }
             _ => self.new_traceparent(),
         }
@@ -89,6 +97,10 @@ impl Services {
 
     /// A number in [0, 1), for jitter.
     pub fn random(&self) -> f64 {
-        rand::random()
+        (self.world.chance.draw() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn draw_wide(&self) -> u128 {
+        (u128::from(self.world.chance.draw()) << 64) | u128::from(self.world.chance.draw())
     }
 }

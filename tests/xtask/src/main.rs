@@ -8,6 +8,7 @@ mod ci;
 mod demo;
 mod functions;
 mod setup;
+mod sim;
 mod test;
 
 use anyhow::{Result, bail};
@@ -22,6 +23,7 @@ Commands:
   test        format, lints, build and every test
   functions   build the functions (WebAssembly components)
   bench       measure, beside the peers and the limits the project set itself
+  sim         simulate the dispatcher with seeds: crashes, failing calls, deliveries that come twice
   ci          what CI runs: `test`, with output for a log and the lock file fixed
 
 `cargo xtask <COMMAND> --help` says more.
@@ -50,12 +52,15 @@ fn run(args: &[String]) -> Result<()> {
         "test" => test::run(rest),
         "functions" => functions::run(rest),
         "bench" => bench::run(rest),
+        "sim" => sim::run(rest),
         "ci" => ci::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
         }
-        other => bail!("no command `{other}`; there are `demo`, `test`, `functions`, `bench` and `ci`"),
+        other => {
+            bail!("no command `{other}`; there are `demo`, `test`, `functions`, `bench`, `sim` and `ci`")
+        }
     }
 }
 

@@ -4,55 +4,50 @@
 //! is dead at once. The host's is tried again without counting.
 
 mod backoff;
+mod dead;
+mod failure;
+mod letters;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use backoff::delay_of;
+pub use dead::{DEAD, DeadLetter, FailureKind};
+pub use letters::{DeadLetters, LetterError, LetterFilter, Moved};
 
-use crate::effects::{DONE, Draft, done_key};
+use crate::effects::{DONE, Draft, Ending, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
-use crate::records::{LogBuffer, Notice, NoticeKind, StepRecord, StepState};
-use crate::sandbox::{Call, EventFunction, Failure, Outcome, Sandbox};
+use crate::records::{LogLine, Notice, NoticeKind, StepRecord, StepState, log_write};
+use crate::sandbox::{Call, Failure, Outcome};
 use crate::services::Services;
-use crate::store::{CommitError, Condition, Delivery, Enqueue, StateWrite, StoreError};
+use crate::store::{CommitError, Delivery, StateWrite, StoreError};
 
-/// The table of dead letters.
-pub const DEAD: &str = "$dead";
 /// How long one claim waits for an event.
 const CLAIM_WAIT: Duration = Duration::from_secs(20);
 /// Events of one claim at most.
 const CLAIM: usize = 64;
 /// The longest pause between two tries of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// The pause before an event is run again after the host failed its guest, or its commit.
+const HOST_PAUSE: Duration = Duration::from_millis(200);
 
-/// A dead letter.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DeadLetter {
-    /// The function that did not handle it.
-    pub function: String,
-    /// Why.
-    pub reason: String,
-    /// The attempts.
-    pub attempts: u32,
-    /// When it died, in milliseconds since the Unix epoch.
-    pub at: u64,
-    /// The event.
-    pub event: Event,
+/// What handles the events of a function: a component in the sandbox, or a stand-in for it.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one event, touching nothing but what the outcome tells.
+    async fn run(&self, call: Arc<Call>) -> Outcome;
 }
 
 /// The dispatcher of one function's queue.
 pub struct Dispatcher {
     services: Arc<Services>,
-    sandbox: Arc<Sandbox>,
     spec: Arc<Function>,
-    program: Arc<EventFunction>,
+    handler: Arc<dyn Handler>,
     /// Cancelled when the function is replaced.
     stop: CancellationToken,
 }
@@ -61,17 +56,14 @@ impl Dispatcher {
     /// Handles the queue of `spec` until the token it returns is cancelled or the platform drains.
     pub fn start(
         services: &Arc<Services>,
-        sandbox: &Arc<Sandbox>,
         spec: Arc<Function>,
-        program: Arc<EventFunction>,
+        handler: Arc<dyn Handler>,
     ) -> CancellationToken {
         let stop = services.stopping.child_token();
-        let (services, sandbox) = (services.clone(), sandbox.clone());
         let dispatcher = Arc::new(Self {
-            services,
-            sandbox,
+            services: services.clone(),
             spec,
-            program,
+            handler,
             stop: stop.clone(),
         });
         let running = dispatcher.clone();
@@ -116,11 +108,11 @@ impl Dispatcher {
     /// Handles one delivery to its end: committed, to be tried again, or dead.
     async fn handle(&self, delivery: Delivery) {
         match self
-            .until_the_store_answers(|| self.is_done(&delivery.event))
+            .until_the_store_answers(|| self.has_ended(&delivery.event))
             .await
         {
             Some(false) => {}
-            Some(true) => return self.settle_only(delivery).await,
+            Some(true) => return self.settle_only(&delivery).await,
             None => return,
         }
         let (event, attempt) = (&delivery.event, delivery.attempt);
@@ -129,28 +121,34 @@ impl Dispatcher {
         let call = Call::new(self.services.clone(), self.spec.clone(), event.clone(), attempt);
         let Outcome {
             result, logs, wall, ..
-        } = self.program.run(&self.sandbox, call).await;
-        let ran = Ran { started, wall, logs };
+        } = self.handler.run(call.clone()).await;
+        let ran = Ran {
+            started,
+            wall,
+            lines: logs.into_lines(started),
+        };
         match result {
             Ok(staged) => self.commit(&delivery, staged, ran).await,
+            Err(failure) if call.host_failed() => {
+                tracing::warn!(function = self.spec.name, event = event.id, reason = %failure, "the host failed a guest");
+                self.run_again(&delivery).await;
+            }
             Err(failure) => self.failed(&delivery, failure, ran).await,
         }
     }
 
-    async fn is_done(&self, event: &Event) -> Result<bool, StoreError> {
-        Ok(self
-            .services
-            .store
-            .get(DONE, &done_key(&self.spec.name, &event.id))
-            .await?
-            .is_some())
+    async fn has_ended(&self, event: &Event) -> Result<bool, StoreError> {
+        let key = done_key(&self.spec.name, &event.id);
+        Ok(self.services.store.get(DONE, &key).await?.is_some())
     }
 
-    async fn settle_only(&self, delivery: Delivery) {
+    /// Takes a delivery out of its queue whose event has ended.
+    async fn settle_only(&self, delivery: &Delivery) {
         let mut draft = Draft::new(&self.services);
-        draft.unit.settle.push(delivery.receipt);
-        if let Err(error) = draft.commit().await {
+        draft.unit.settle.push(delivery.receipt.clone());
+        if let Err(CommitError::Store(error)) = draft.commit().await {
             tracing::warn!(function = self.spec.name, event = delivery.event.id, %error, "a redelivery is not settled");
+            self.run_again(delivery).await;
         }
     }
 
@@ -160,7 +158,7 @@ impl Dispatcher {
         let count = staged.len();
         let mut draft = Draft::new(&self.services);
         draft.unit.settle.push(delivery.receipt.clone());
-        draft.done(name, event);
+        draft.ended(name, event, Ending::Done);
         draft.staged(staged, &self.spec, event);
         let emitted = draft.entered().map(str::to_owned).collect();
         let step = StepRecord {
@@ -168,110 +166,47 @@ impl Dispatcher {
             ..self.step(delivery, StepState::Done, &ran)
         };
         draft.unit.state.push(step.into_write(&event.run));
-        let (wall, logs) = (ran.wall, ran.logs);
-        draft
-            .unit
-            .state
-            .extend(logs.into_write(event, name, delivery.attempt, ran.started));
+        draft.unit.state.extend(self.logged(delivery, &ran));
         match draft.commit().await {
             Ok(()) => {
-                self.services.metrics.invocation(name, "done", wall.as_secs_f64());
+                self.services
+                    .metrics
+                    .invocation(name, "done", ran.wall.as_secs_f64());
                 self.services.metrics.effects(count);
                 self.tell(event, NoticeKind::Done, delivery.attempt, |notice| {
-                    notice.duration_ms = Some(wall.as_secs_f64() * 1000.0);
+                    notice.duration_ms = Some(ran.wall.as_secs_f64() * 1000.0);
                 });
             }
-            Err(CommitError::Lost { .. }) => {
-                tracing::debug!(
-                    function = name,
-                    event = event.id,
-                    "another commit settled the event"
-                );
-            }
-            Err(CommitError::Conflict { table, key, found }) => {
+            Err(CommitError::Conflict { table, key, found }) if table != DONE => {
                 let reason = format!("condition failed on `{table}/{key}`: {found}");
-                let ran = Ran {
-                    started: ran.started,
-                    wall,
-                    logs: LogBuffer::new(0),
-                };
                 self.failed(delivery, Failure::Retry { reason, delay: None }, ran)
                     .await;
             }
-            Err(CommitError::Store(error)) => {
-                self.pause(&error, Duration::from_millis(200)).await;
-                self.give_back(delivery).await;
+            Err(refused) => self.refused(delivery, &refused).await,
+        }
+    }
+
+    /// What remains to be done about a delivery whose unit was refused for no fault of the guest.
+    async fn refused(&self, delivery: &Delivery, refused: &CommitError) {
+        let (function, event) = (&self.spec.name, &delivery.event.id);
+        match refused {
+            CommitError::Lost { .. } => tracing::debug!(function, event, "another delivery has the event"),
+            CommitError::Conflict { .. } => self.settle_only(delivery).await,
+            CommitError::Store(error) => {
+                tracing::warn!(function, event, %error, "an attempt is not committed");
+                self.run_again(delivery).await;
             }
         }
     }
 
-    /// A failure of the guest: again after a while, or dead.
-    async fn failed(&self, delivery: &Delivery, failure: Failure, ran: Ran) {
-        let reason = failure.to_string();
-        let again = match &failure {
-            Failure::Reject(_) => None,
-            _ if delivery.attempt >= self.spec.retry.max_attempts => None,
-            Failure::Retry {
-                delay: Some(delay), ..
-            } => Some(*delay),
-            _ => Some(delay_of(
-                &self.spec.retry,
-                delivery.attempt,
-                self.services.random(),
-            )),
-        };
-        let (event, name, attempt) = (&delivery.event, &self.spec.name, delivery.attempt);
-        let state = if again.is_some() {
-            StepState::Retry
-        } else {
-            StepState::Dead
-        };
-        let mut draft = Draft::new(&self.services);
-        draft.unit.settle.push(delivery.receipt.clone());
-        let step = StepRecord {
-            reason: Some(reason.clone()),
-            ..self.step(delivery, state, &ran)
-        };
-        draft.unit.state.push(step.into_write(&event.run));
-        let (wall, logs) = (ran.wall, ran.logs);
-        draft
-            .unit
-            .state
-            .extend(logs.into_write(event, name, attempt, ran.started));
-        match again {
-            Some(delay) => draft.unit.enqueue.push(Enqueue {
-                queue: name.clone(),
-                event: event.clone(),
-                not_before: Some(self.services.clock.now_ms() + delay.as_millis() as u64),
-                attempt: attempt + 1,
-            }),
-            None => draft.unit.state.push(self.dead_letter(event, &reason, attempt)),
-        }
-        if let Err(error) = draft.commit().await {
-            tracing::warn!(function = name, event = event.id, %error, "a failed attempt is not recorded");
-            return self.give_back(delivery).await;
-        }
-        let (kind, outcome) = if again.is_some() {
-            (NoticeKind::Retry, "retry")
-        } else {
-            (NoticeKind::Dead, "dead")
-        };
-        self.services
-            .metrics
-            .invocation(name, outcome, wall.as_secs_f64());
-        tracing::info!(
-            function = name,
-            event = event.id,
-            run = event.run,
-            attempt,
-            outcome,
-            reason,
-            "invocation failed"
-        );
-        self.tell(event, kind, attempt, |notice| {
-            notice.reason = Some(reason);
-            notice.duration_ms = Some(wall.as_secs_f64() * 1000.0);
-        });
+    fn logged(&self, delivery: &Delivery, ran: &Ran) -> Option<StateWrite> {
+        log_write(
+            &ran.lines,
+            &delivery.event,
+            &self.spec.name,
+            delivery.attempt,
+            ran.started,
+        )
     }
 
     fn step(&self, delivery: &Delivery, state: StepState, ran: &Ran) -> StepRecord {
@@ -286,33 +221,14 @@ impl Dispatcher {
         }
     }
 
-    fn dead_letter(&self, event: &Event, reason: &str, attempts: u32) -> StateWrite {
-        let at = self.services.clock.now_ms();
-        let function = self.spec.name.clone();
-        let key = format!("{function}/{at:014}/{}", event.id);
-        let letter = DeadLetter {
-            function,
-            reason: reason.into(),
-            attempts,
-            at,
-            event: event.clone(),
-        };
-        let value = serde_json::to_vec(&letter).map(Bytes::from).unwrap_or_default();
-        StateWrite {
-            table: DEAD.into(),
-            key,
-            value: Some(value),
-            condition: Condition::None,
-        }
-    }
-
     /// Tries a read until the store answers; none when the platform stops first.
     async fn until_the_store_answers<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         ask: impl Fn() -> F,
     ) -> Option<T> {
         let mut pause = Duration::from_millis(50);
-        while !self.stop.is_cancelled() {
+        // A function that is replaced ends what it began: only the platform's end ends this.
+        while !self.services.stopping.is_cancelled() {
             match ask().await {
                 Ok(answer) => return Some(answer),
                 Err(error) => self.pause(&error, pause).await,
@@ -323,15 +239,21 @@ impl Dispatcher {
     }
 
     /// Gives an event back without counting an attempt: the done marker decides when it comes again.
-    async fn give_back(&self, delivery: &Delivery) {
+    async fn run_again(&self, delivery: &Delivery) {
+        self.rest(HOST_PAUSE).await;
         let receipt = std::slice::from_ref(&delivery.receipt);
         self.until_the_store_answers(|| self.services.store.unclaim(receipt))
             .await;
     }
 
+    async fn rest(&self, pause: Duration) {
+        let pause = self.services.clock.sleep(pause);
+        self.services.stopping.run_until_cancelled(pause).await;
+    }
+
     async fn pause(&self, error: &StoreError, pause: Duration) {
         tracing::warn!(function = self.spec.name, %error, ?pause, "the store does not answer");
-        self.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+        self.rest(pause).await;
     }
 
     fn tell(&self, event: &Event, kind: NoticeKind, attempt: u32, more: impl FnOnce(&mut Notice)) {
@@ -349,5 +271,5 @@ impl Dispatcher {
 struct Ran {
     started: u64,
     wall: Duration,
-    logs: LogBuffer,
+    lines: Vec<LogLine>,
 }

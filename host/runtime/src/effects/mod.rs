@@ -7,7 +7,7 @@ mod unit;
 
 use std::collections::BTreeMap;
 
-pub use unit::{Cause, DONE, Draft, done_key};
+pub use unit::{Cause, DONE, Draft, Ending, done_key};
 
 use crate::store::{Condition, ObjectMeta, Publication, StateWrite};
 

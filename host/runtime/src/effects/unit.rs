@@ -21,6 +21,38 @@ pub fn done_key(function: &str, event: &str) -> String {
     format!("{function}/{event}")
 }
 
+/// How a function's handling of an event ended: what the marker says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Its effects are committed.
+    Done,
+    /// It will not be tried again.
+    Dead,
+}
+
+impl Ending {
+    const DONE_TAG: u8 = 0;
+    const DEAD_TAG: u8 = 1;
+
+    /// The value of a marker that is set at a time: the time, then the ending.
+    pub fn write(self, now: u64) -> Bytes {
+        let tag = match self {
+            Self::Done => Self::DONE_TAG,
+            Self::Dead => Self::DEAD_TAG,
+        };
+        Bytes::from([now.to_be_bytes().as_slice(), &[tag]].concat())
+    }
+
+    /// The ending that a marker tells of.
+    pub fn read(marker: &[u8]) -> Option<Self> {
+        match marker.get(8) {
+            None | Some(&Self::DONE_TAG) => Some(Self::Done),
+            Some(&Self::DEAD_TAG) => Some(Self::Dead),
+            Some(_) => None,
+        }
+    }
+}
+
 /// A unit in the making.
 pub struct Draft<'a> {
     services: &'a Services,
@@ -63,12 +95,21 @@ impl<'a> Draft<'a> {
         self.entered.iter().map(|event| event.id.as_str())
     }
 
-    /// Marks the event as handled by the function; a second marker is a conflict.
-    pub fn done(&mut self, function: &str, event: &Event) {
+    /// Marks the function's handling of the event as ended; a second marker is a conflict.
+    pub fn ended(&mut self, function: &str, event: &Event, ending: Ending) {
+        self.mark(function, event, Some(ending.write(self.now)));
+    }
+
+    /// Lets the unit commit only where the function's handling of the event has not ended.
+    pub fn unended(&mut self, function: &str, event: &Event) {
+        self.mark(function, event, None);
+    }
+
+    fn mark(&mut self, function: &str, event: &Event, value: Option<Bytes>) {
         self.unit.state.push(StateWrite {
             table: DONE.into(),
             key: done_key(function, &event.id),
-            value: Some(Bytes::copy_from_slice(&self.now.to_be_bytes())),
+            value,
             condition: Condition::Absent,
         });
     }
@@ -80,14 +121,14 @@ impl<'a> Draft<'a> {
         if event.parent.is_none() && !queues.is_empty() {
             self.unit.state.push(RunHead::write_for(&event));
         }
+        let not_before = delay.map(|delay| self.now.saturating_add(delay));
         for queue in queues {
-            self.unit
-                .state
-                .push(StepRecord::queued(&event, &queue, self.now).into_write(&event.run));
+            let step = StepRecord::queued(&event, &queue, not_before.unwrap_or(self.now));
+            self.unit.state.push(step.into_write(&event.run));
             self.unit.enqueue.push(Enqueue {
                 queue,
                 event: event.clone(),
-                not_before: delay.map(|delay| self.now.saturating_add(delay)),
+                not_before,
                 attempt: 1,
             });
         }

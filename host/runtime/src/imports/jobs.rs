@@ -64,7 +64,8 @@ impl Call {
     }
 
     async fn job_status(&self, id: &str) -> Result<jobs::Status, Error> {
-        let job = Job::load(self.services.store.as_ref(), id).await?;
+        let job = Job::load(self.services.store.as_ref(), id).await;
+        let job = job.map_err(|error| self.unavailable(error))?;
         let job = job.ok_or_else(|| Error::NotFound(format!("job `{id}`")))?;
         self.spec
             .grants

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use wasmtime::component::{Accessor, Resource};
 
 use super::bindings::tidegate::function::objects;
-use super::{Error, Imports};
+use super::{Error, Imports, valid_key};
 use crate::sandbox::{Call, Guest};
 use crate::store::{Condition, ObjectMeta, ObjectReader, Publication, StageWriter};
 
@@ -60,9 +60,13 @@ impl<T: Send + 'static> objects::HostReaderWithStore<T> for Imports {
         offset: u64,
         len: u32,
     ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
-        let object = Guest::with(accessor, |guest| Ok(guest.table.get(&reader)?.0.clone()))?;
+        let (call, object) = Guest::with(accessor, |guest| {
+            Ok((guest.call.clone(), guest.table.get(&reader)?.0.clone()))
+        })?;
         let bytes = object.read_at(offset, (len as usize).min(CHUNK)).await;
-        Ok(bytes.map(Vec::from).map_err(Error::from))
+        Ok(bytes
+            .map(Vec::from)
+            .map_err(|error| call.unavailable(error).into()))
     }
 }
 
@@ -87,9 +91,8 @@ impl<T: Send + 'static> objects::HostWriterWithStore<T> for Imports {
         let written = stage.write(Bytes::from(bytes)).await;
         Guest::with(accessor, |guest| {
             guest.table.get_mut(&writer)?.stage = Some(stage);
-            Ok(())
-        })?;
-        Ok(written.map_err(Error::from))
+            Ok(written.map_err(|error| guest.call.unavailable(error).into()))
+        })
     }
 
     async fn finish(
@@ -166,6 +169,7 @@ impl Call {
             .grants
             .allows_write(&self.spec.name, &bucket, &key)
             .map_err(Error::Denied)?;
+        valid_key(&key)?;
         let gone = Publication {
             bucket,
             key,
@@ -192,9 +196,13 @@ impl Call {
             let (Some(staged), Some(seen)) = (staged, seen) else {
                 return Err(missing());
             };
-            return Ok(Reader(self.services.store.open_staged(&staged).await?, seen));
+            let object = self.services.store.open_staged(&staged).await;
+            return Ok(Reader(object.map_err(|error| self.unavailable(error))?, seen));
         }
-        let object = self.services.store.open(bucket, key).await?.ok_or_else(missing)?;
+        let object = self.services.store.open(bucket, key).await;
+        let object = object
+            .map_err(|error| self.unavailable(error))?
+            .ok_or_else(missing)?;
         let seen = object.meta().clone();
         Ok(Reader(object, seen))
     }
@@ -209,7 +217,9 @@ impl Call {
             .grants
             .allows_write(&self.spec.name, &bucket, &key)
             .map_err(Error::Denied)?;
-        let stage = self.services.store.stage().await?;
+        valid_key(&key)?;
+        let stage = self.services.store.stage().await;
+        let stage = stage.map_err(|error| self.unavailable(error))?;
         Ok(Writer {
             bucket,
             key,
@@ -225,7 +235,8 @@ impl Call {
         key: String,
         content_type: Option<String>,
     ) -> Result<objects::Meta, Error> {
-        let staged = stage.finish().await?;
+        let staged = stage.finish().await;
+        let staged = staged.map_err(|error| self.unavailable(error))?;
         let seen = ObjectMeta {
             key: key.clone(),
             size: staged.size,
@@ -264,7 +275,8 @@ impl Call {
             .services
             .store
             .list(bucket, prefix, after.as_deref(), limit)
-            .await?;
+            .await
+            .map_err(|error| self.unavailable(error))?;
         let mut found: BTreeMap<String, objects::Meta> = page
             .entries
             .iter()

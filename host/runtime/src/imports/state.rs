@@ -116,7 +116,8 @@ impl Call {
         table: &str,
         keys: &[String],
     ) -> Result<Vec<Option<Versioned>>, Error> {
-        let mut rows = self.services.store.get_many(table, keys).await?;
+        let rows = self.services.store.get_many(table, keys).await;
+        let mut rows = rows.map_err(|error| self.unavailable(error))?;
         let effects = self.effects();
         for (row, key) in rows.iter_mut().zip(keys) {
             if let Some(write) = effects.state(table, key) {
@@ -142,7 +143,8 @@ impl Call {
             .services
             .store
             .query(table, prefix, after.as_deref(), limit, Order::Ascending)
-            .await?;
+            .await
+            .map_err(|error| self.unavailable(error))?;
         let mut rows: BTreeMap<String, Versioned> = page.entries.into_iter().collect();
         let effects = self.effects();
         let seen = |key: &str| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::values::{duration, size};
 use super::walk::{Fields, Value};
-use super::{Limits, Retry};
+use super::{Limits, OnExhausted, Retry};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -69,6 +69,20 @@ pub(super) fn retry(mut fields: Fields<'_>) -> Retry {
                 _ => None,
             })
             .unwrap_or(default.jitter),
+        max_age: time(
+            &mut fields,
+            "max_age",
+            1000..=720 * 3_600_000,
+            "a duration such as `6h`, from `1s` to `720h`",
+        )
+        .unwrap_or(default.max_age),
+        on_exhausted: fields
+            .parsed("on_exhausted", "`dead` or `pause`", |text| match text {
+                "dead" => Some(OnExhausted::Dead),
+                "pause" => Some(OnExhausted::Pause),
+                _ => None,
+            })
+            .unwrap_or(default.on_exhausted),
     };
     if retry.initial > retry.max_backoff {
         let (initial, longest) = (retry.initial, retry.max_backoff);

@@ -187,6 +187,19 @@ pub struct Retry {
     pub max_backoff: Duration,
     /// Whether the delay is drawn at random up to its value; true by default.
     pub jitter: bool,
+    /// The age past which no further attempt is made; from 1 s to 720 h, 24 h by default.
+    pub max_age: Duration,
+    /// What becomes of an event after the last attempt; a dead letter by default.
+    pub on_exhausted: OnExhausted,
+}
+
+/// What becomes of an event that will not be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExhausted {
+    /// A dead letter; the rest of the run goes on.
+    Dead,
+    /// The run is paused there until it is resumed.
+    Pause,
 }
 
 impl Default for Retry {
@@ -197,6 +210,8 @@ impl Default for Retry {
             factor: 2.0,
             max_backoff: Duration::from_secs(60),
             jitter: true,
+            max_age: Duration::from_secs(24 * 60 * 60),
+            on_exhausted: OnExhausted::Dead,
         }
     }
 }

@@ -224,6 +224,16 @@ fn a_value_of_another_type_says_what_was_found() {
             "retry.jitter: found `no`, expected `true` or `false`",
         ),
         (
+            "jitter = false",
+            "max_age = \"1000h\"",
+            "retry.max_age: found `1000h`, expected a duration such as `6h`, from `1s` to `720h`",
+        ),
+        (
+            "jitter = false",
+            "on_exhausted = \"panic\"",
+            "retry.on_exhausted: found `panic`, expected `dead` or `pause`",
+        ),
+        (
             "= \"userId\"",
             "= 1979-05-27",
             "variables.column.user_id: found `1979-05-27`, expected a string",

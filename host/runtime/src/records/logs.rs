@@ -65,8 +65,8 @@ impl LogBuffer {
         self.lines.push(LogLine { at, level, message });
     }
 
-    /// The row that keeps the lines, none when there are none.
-    pub fn into_write(mut self, event: &Event, function: &str, attempt: u32, at: u64) -> Option<StateWrite> {
+    /// The lines, and how many there was no room for.
+    pub fn into_lines(mut self, at: u64) -> Vec<LogLine> {
         if self.dropped > 0 {
             let message = format!(
                 "{} more lines dropped: limit `log_bytes` of {} reached",
@@ -78,18 +78,29 @@ impl LogBuffer {
                 message,
             });
         }
-        if self.lines.is_empty() {
-            return None;
-        }
-        let value = serde_json::to_vec(&self.lines).ok()?;
-        let key = format!("{}/{at:014}/{function}/{}/{attempt}", event.run, event.id);
-        Some(StateWrite {
-            table: LOGS.into(),
-            key,
-            value: Some(Bytes::from(value)),
-            condition: Condition::None,
-        })
+        self.lines
     }
+}
+
+/// The row that keeps the lines of an attempt which began at a time; none when there are none.
+pub fn log_write(
+    lines: &[LogLine],
+    event: &Event,
+    function: &str,
+    attempt: u32,
+    at: u64,
+) -> Option<StateWrite> {
+    if lines.is_empty() {
+        return None;
+    }
+    let value = serde_json::to_vec(lines).ok()?;
+    let key = format!("{}/{at:014}/{function}/{}/{attempt}", event.run, event.id);
+    Some(StateWrite {
+        table: LOGS.into(),
+        key,
+        value: Some(Bytes::from(value)),
+        condition: Condition::None,
+    })
 }
 
 /// A line with where it came from.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-pub use logs::{Level, LogBuffer, LogLine, Logged};
+pub use logs::{Level, LogBuffer, LogLine, Logged, log_write};
 pub use notice::{Notice, NoticeKind};
 pub use runs::{RunDetail, RunHead, RunState, RunSummary, StepRecord, StepState};
 

@@ -20,6 +20,8 @@ pub enum NoticeKind {
     Done,
     /// A step will not be tried again.
     Dead,
+    /// A step will not be tried again before it is resumed by hand.
+    Paused,
     /// A job changed its phase.
     Job,
     /// A log line.

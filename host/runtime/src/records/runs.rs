@@ -24,6 +24,10 @@ pub enum StepState {
     Done,
     /// Failed for good.
     Dead,
+    /// Failed, and waits to be resumed by hand.
+    Paused,
+    /// Failed for good, and its dead letter was dropped by hand.
+    Dropped,
 }
 
 /// The handling of one event by one function, or by the worker pool.
@@ -44,7 +48,7 @@ pub struct StepRecord {
     pub state: StepState,
     /// The attempt that `state` tells of.
     pub attempt: u32,
-    /// When the event was queued, in milliseconds since the Unix epoch.
+    /// When the event was queued, or is due where it is held back; in milliseconds since the Unix epoch.
     pub queued: u64,
     /// When the last attempt started.
     pub started: Option<u64>,
@@ -81,7 +85,7 @@ impl StepRecord {
     /// The row that keeps the step in its run.
     pub fn into_write(self, run: &str) -> StateWrite {
         let value = serde_json::to_vec(&self).map(Bytes::from).unwrap_or_default();
-        let key = format!("s/{run}/{}/{}", self.event, self.function);
+        let key = step_key(run, &self.event, &self.function);
         StateWrite {
             table: RUNS.into(),
             key,
@@ -89,6 +93,10 @@ impl StepRecord {
             condition: Condition::None,
         }
     }
+}
+
+fn step_key(run: &str, event: &str, function: &str) -> String {
+    format!("s/{run}/{event}/{function}")
 }
 
 /// What started a run.
@@ -134,6 +142,8 @@ pub enum RunState {
     Done,
     /// No step waits, and one failed for good.
     Dead,
+    /// No step goes on before one is resumed by hand.
+    Paused,
 }
 
 /// A run in one line.
@@ -204,6 +214,17 @@ impl Records {
         }))
     }
 
+    /// One step.
+    pub async fn step(
+        &self,
+        run: &str,
+        event: &str,
+        function: &str,
+    ) -> Result<Option<StepRecord>, StoreError> {
+        let row = self.store.get(RUNS, &step_key(run, event, function)).await?;
+        Ok(row.and_then(|row| serde_json::from_slice(&row.value).ok()))
+    }
+
     async fn steps(&self, run: &str) -> Result<Vec<StepRecord>, StoreError> {
         let prefix = format!("s/{run}/");
         let mut steps: Vec<StepRecord> = Vec::new();
@@ -232,17 +253,21 @@ fn summarise(head: RunHead, steps: &[StepRecord]) -> RunSummary {
     let open = steps
         .iter()
         .any(|step| matches!(step.state, StepState::Queued | StepState::Retry));
-    let dead = steps.iter().any(|step| step.state == StepState::Dead);
-    let state = match (open, dead) {
-        (true, _) => RunState::Running,
-        (false, true) => RunState::Dead,
-        (false, false) => RunState::Done,
+    let paused = steps.iter().any(|step| step.state == StepState::Paused);
+    let dead = steps
+        .iter()
+        .any(|step| matches!(step.state, StepState::Dead | StepState::Dropped));
+    let state = match (open, paused, dead) {
+        (true, ..) => RunState::Running,
+        (false, true, _) => RunState::Paused,
+        (false, false, true) => RunState::Dead,
+        (false, false, false) => RunState::Done,
     };
     let finished = steps
         .iter()
         .filter_map(|step| step.finished)
         .max()
-        .filter(|_| !open);
+        .filter(|_| !open && !paused);
     RunSummary {
         head,
         state,

@@ -1,6 +1,6 @@
 //! One invocation: what the guest's store holds, and the call that its imports act for.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::component::{Accessor, ResourceTable};
@@ -17,6 +17,7 @@ use crate::imports::Imports;
 use crate::manifest::Function;
 use crate::records::{Level, LogBuffer, Notice, NoticeKind};
 use crate::services::Services;
+use crate::store::StoreError;
 
 /// Bytes that a guest may write to its standard output, and as many to its standard error.
 const STDIO: usize = 64 << 10;
@@ -34,6 +35,7 @@ pub struct Call {
     effects: Mutex<Effects>,
     logs: Mutex<LogBuffer>,
     calls: AtomicU64,
+    host_failed: AtomicBool,
 }
 
 impl Call {
@@ -49,6 +51,7 @@ impl Call {
             effects: Mutex::new(Effects::new(bounds)),
             logs: Mutex::new(logs),
             calls: AtomicU64::new(0),
+            host_failed: AtomicBool::new(false),
             services,
             spec,
             event,
@@ -90,16 +93,18 @@ impl Call {
 
     /// The id of the `ordinal`-th event or job of this invocation: the same on every attempt.
     pub fn derived_id(&self, ordinal: usize) -> String {
-        let mut hash = blake3::Hasher::new();
-        for part in [
-            self.spec.name.as_bytes(),
-            self.event.id.as_bytes(),
-            &ordinal.to_le_bytes(),
-        ] {
-            hash.update(&(part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        hash.finalize().to_hex()[..32].to_owned()
+        derived_id(&self.spec.name, &self.event.id, ordinal)
+    }
+
+    /// Remembers that the host let the guest down: if it fails now, the fault is not the guest's.
+    pub fn unavailable(&self, error: StoreError) -> StoreError {
+        self.host_failed.store(true, Ordering::Relaxed);
+        error
+    }
+
+    /// Whether the host let the guest down.
+    pub fn host_failed(&self) -> bool {
+        self.host_failed.load(Ordering::Relaxed)
     }
 
     fn count(&self) -> wasmtime::Result<()> {
@@ -113,6 +118,16 @@ impl Call {
         }
         Ok(())
     }
+}
+
+/// The id of the `ordinal`-th event or job that a function asks for while it handles an event.
+pub fn derived_id(function: &str, event: &str, ordinal: usize) -> String {
+    let mut hash = blake3::Hasher::new();
+    for part in [function.as_bytes(), event.as_bytes(), &ordinal.to_le_bytes()] {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().to_hex()[..32].to_owned()
 }
 
 /// A limit that ends the invocation.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use wasmtime::component::InstancePre;
 
 use super::guest::LimitReached;
 use super::{Call, Guest, Sandbox};
+use crate::dispatch::Handler;
 use crate::effects::Staged;
 use crate::event::Event;
 use crate::imports::bindings::tidegate::function::types;
@@ -16,6 +18,21 @@ use crate::records::LogBuffer;
 /// A component that handles events.
 pub struct EventFunction {
     pre: FunctionPre<Guest>,
+}
+
+/// An event function with the sandbox that it runs in.
+pub struct Sandboxed {
+    /// The sandbox.
+    pub sandbox: Arc<Sandbox>,
+    /// The function.
+    pub program: Arc<EventFunction>,
+}
+
+#[async_trait]
+impl Handler for Sandboxed {
+    async fn run(&self, call: Arc<Call>) -> Outcome {
+        self.program.run(&self.sandbox, call).await
+    }
 }
 
 /// Why an invocation failed; the guest's fault in every case.

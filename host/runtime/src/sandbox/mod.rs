@@ -8,9 +8,9 @@ mod invoke;
 
 pub use cache::{Component, ComponentError, Kind, Program};
 pub use engine::{Pool, Sandbox};
-pub use guest::{Call, Guest};
+pub use guest::{Call, Guest, derived_id};
 pub use http::{Body, HttpFailure, HttpFunction, Leftover};
-pub use invoke::{EventFunction, Failure, Outcome};
+pub use invoke::{EventFunction, Failure, Outcome, Sandboxed};
 
 /// A digest as it is written everywhere: lower-case hex of the SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {

@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use md5::{Digest as _, Md5};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::{
     CommitError, Delivery, Depth, Enqueue, ObjectMeta, ObjectReader, Order, Page, Publication, Receipt,
@@ -72,6 +71,24 @@ impl Memory {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         lock(&self.inner)
+    }
+
+    /// Gives back everything that is claimed and not settled, as a crash of the process does.
+    pub fn crash(&self) {
+        for queue in self.inner().queues.values_mut() {
+            let claimed = std::mem::take(&mut queue.claimed);
+            queue.ready.extend(claimed);
+        }
+        self.arrived.notify_waiters();
+    }
+
+    /// Waits for the next event that is held back; for ever where there is none.
+    async fn until_due(&self, due: Option<u64>) {
+        let Some(due) = due else {
+            return std::future::pending().await;
+        };
+        let nap = due.saturating_sub(self.clock.now_ms()).max(1);
+        self.clock.sleep(Duration::from_millis(nap)).await;
     }
 
     /// Claims what there is; or tells when the next delayed event is due.
@@ -348,19 +365,22 @@ impl Store for Memory {
     }
 
     async fn claim(&self, queue: &str, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
-        let deadline = Instant::now() + wait;
+        let mut patience = self.clock.sleep(wait);
+        let mut patient = true;
         loop {
             let mut arrived = std::pin::pin!(self.arrived.notified());
             arrived.as_mut().enable();
             let due = match self.try_claim(queue, max) {
                 Ok(deliveries) => return Ok(deliveries),
-                Err(_) if Instant::now() >= deadline => return Ok(Vec::new()),
+                Err(_) if !patient => return Ok(Vec::new()),
                 Err(due) => due,
             };
-            let nap = due.map(|due| Duration::from_millis(due.saturating_sub(self.clock.now_ms()).max(1)));
-            let until = nap.map_or(deadline, |nap| deadline.min(Instant::now() + nap));
-            // In time or too late, the queue tells.
-            let _ = tokio::time::timeout_at(until, arrived).await;
+            tokio::select! {
+                biased;
+                () = &mut patience => patient = false,
+                () = arrived => {}
+                () = self.until_due(due) => {}
+            }
         }
     }
 

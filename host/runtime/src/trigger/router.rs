@@ -76,6 +76,11 @@ impl Router {
         }
     }
 
+    /// Whether there is a function of this name.
+    pub fn has(&self, function: &str) -> bool {
+        self.names.contains(function)
+    }
+
     /// The queues that get a copy of the event, each once.
     pub fn route(&self, event: &Event) -> Vec<String> {
         let mut queues: BTreeSet<&String> = BTreeSet::new();

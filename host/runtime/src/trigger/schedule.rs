@@ -125,7 +125,7 @@ impl Timer {
                 }
                 Err(CommitError::Store(error)) => {
                     tracing::warn!(function = self.function, %error, "a schedule waits for the store");
-                    tokio::time::sleep(PAUSE).await;
+                    self.services.clock.sleep(PAUSE).await;
                 }
             }
         }

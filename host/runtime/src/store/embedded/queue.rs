@@ -200,8 +200,11 @@ impl Heads {
     fn claim(&mut self, name: &str, rows: &Keyspace, max: usize) -> Result<Vec<Delivery>, StoreError> {
         let mut deliveries = Vec::new();
         while deliveries.len() < max {
-            let Some(ready) = self.next(name, rows)? else {
-                break;
+            let ready = match self.next(name, rows) {
+                Ok(Some(ready)) => ready,
+                // What is claimed so far is handed out; the error comes again with the next claim.
+                Err(error) if deliveries.is_empty() => return Err(error),
+                Ok(None) | Err(_) => break,
             };
             deliveries.push(Delivery {
                 receipt: Receipt {

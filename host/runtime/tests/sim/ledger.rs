@@ -1,0 +1,165 @@
+//! What really happened, as seen from outside the platform: every unit the store took, every call of a guest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidegate_runtime::dispatch::{DEAD, DeadLetter};
+use tidegate_runtime::effects::{DONE, done_key};
+use tidegate_runtime::event::Event;
+use tidegate_runtime::jobs::{JOBS, Job, Phase};
+use tidegate_runtime::store::{CommitError, Condition, Unit};
+
+/// What happened so far.
+#[derive(Default)]
+pub struct Ledger {
+    /// Every line of the story, for a replay to be compared with and read.
+    pub story: Vec<String>,
+    /// Events that were queued, by queue and id.
+    pub accepted: BTreeMap<(String, String), Arc<Event>>,
+    /// How often a function's handling of an event ended, by [`done_key`].
+    pub ends: BTreeMap<String, u32>,
+    /// How often a dead letter was redriven, by [`done_key`].
+    pub redriven: BTreeMap<String, u32>,
+    /// Dead letters that were dropped.
+    pub dropped: BTreeSet<String>,
+    /// How often a job was submitted and how often it ended, by id.
+    pub jobs: BTreeMap<String, (u32, u32)>,
+    /// Attempts that the guest failed, by [`done_key`].
+    pub failed: BTreeMap<String, BTreeSet<u32>>,
+    /// Units refused by a condition of the guest, by [`done_key`].
+    pub conflicts: BTreeMap<String, u32>,
+    /// The earliest time of an attempt.
+    pub not_before: BTreeMap<(String, u32), u64>,
+    /// What must not be.
+    pub violations: Vec<String>,
+    /// How often what happened.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+impl Ledger {
+    /// Counts something.
+    pub fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Notes what must not be.
+    pub fn violation(&mut self, what: String) {
+        self.story.push(format!("VIOLATION {what}"));
+        self.violations.push(what);
+    }
+
+    /// Sees a unit and what the store said to it.
+    pub fn committed(&mut self, now: u64, unit: &Unit, answer: &Result<(), CommitError>) {
+        match answer {
+            Ok(()) => self.took(now, unit),
+            Err(CommitError::Conflict { table, .. }) if table != DONE => {
+                self.count("conflicts");
+                for marker in unit.state.iter().filter(|write| write.table == DONE) {
+                    *self.conflicts.entry(marker.key.clone()).or_default() += 1;
+                }
+            }
+            Err(CommitError::Conflict { .. }) => self.count("second ends refused"),
+            Err(CommitError::Lost { .. }) => self.count("lost deliveries"),
+            Err(CommitError::Store(error)) => self.violation(format!("the inner store failed: {error}")),
+        }
+    }
+
+    fn took(&mut self, now: u64, unit: &Unit) {
+        for enqueue in unit.enqueue.iter().filter(|enqueue| enqueue.attempt == 1) {
+            let at = (enqueue.queue.clone(), enqueue.event.id.clone());
+            self.accepted.entry(at).or_insert_with(|| enqueue.event.clone());
+        }
+        for write in &unit.state {
+            match (write.table.as_str(), &write.value) {
+                (DONE, Some(_)) => {
+                    *self.ends.entry(write.key.clone()).or_default() += 1;
+                    self.story.push(format!("{now} end {}", write.key));
+                }
+                (DEAD, Some(row)) => self.letter(row),
+                (DEAD, None) => self.letter_gone(now, &write.key, !unit.enqueue.is_empty()),
+                (JOBS, Some(row)) => self.job(row, write.condition),
+                _ => {}
+            }
+        }
+    }
+
+    fn letter(&mut self, row: &[u8]) {
+        let Ok(letter) = serde_json::from_slice::<DeadLetter>(row) else {
+            return self.violation("a dead letter's row is no dead letter".into());
+        };
+        self.count(if letter.paused { "paused" } else { "dead letters" });
+        if letter.reason.contains("max_age") {
+            self.count("too old");
+        }
+    }
+
+    fn letter_gone(&mut self, now: u64, key: &str, redriven: bool) {
+        if redriven {
+            self.count("redriven");
+            *self.redriven.entry(key.to_owned()).or_default() += 1;
+            self.story.push(format!("{now} redrive {key}"));
+        } else {
+            self.count("dropped");
+            self.dropped.insert(key.to_owned());
+            self.story.push(format!("{now} drop {key}"));
+        }
+    }
+
+    fn job(&mut self, row: &[u8], condition: Condition) {
+        let Ok(job) = serde_json::from_slice::<Job>(row) else {
+            return self.violation("a job's row is no job".into());
+        };
+        let (submitted, ended) = self.jobs.entry(job.id).or_default();
+        match job.phase {
+            Phase::Succeeded | Phase::Failed => *ended += 1,
+            _ if condition == Condition::Absent => *submitted += 1,
+            _ => return self.count("jobs queued again"),
+        }
+        self.count("jobs submitted and ended");
+    }
+
+    /// Sees a guest begin an attempt.
+    pub fn began(&mut self, now: u64, function: &str, event: &Event, attempt: u32, allowed: u32) {
+        let key = done_key(function, &event.id);
+        self.count("handled");
+        self.story.push(format!("{now} begin {key} attempt {attempt}"));
+        if attempt == 0 || attempt > allowed {
+            self.violation(format!("{key} is tried {attempt} times, allowed are {allowed}"));
+        }
+        let failures = self.failed.get(&key).map_or(0, BTreeSet::len) as u32;
+        let refused = self.conflicts.get(&key).copied().unwrap_or_default();
+        if attempt > 1 + failures + refused {
+            self.violation(format!(
+                "{key} is at attempt {attempt} after {failures} failures and {refused} conflicts of its own"
+            ));
+        }
+        let due = event.time + held_back(event);
+        let due = self
+            .not_before
+            .get(&(key.clone(), attempt))
+            .copied()
+            .unwrap_or(due)
+            .max(due);
+        if now < due {
+            self.violation(format!("{key} is handled at {now}, {} ms early", due - now));
+        }
+    }
+
+    /// Sees a guest fail an attempt; `delay` is what it asked for.
+    pub fn failed(&mut self, now: u64, key: String, attempt: u32, delay: Option<u64>) {
+        self.count("failed attempts");
+        self.story.push(format!("{now} fail {key} attempt {attempt}"));
+        if self.failed.entry(key.clone()).or_default().insert(attempt) {
+            self.not_before
+                .insert((key, attempt + 1), now + delay.unwrap_or_default());
+        } else if let Some(due) = self.not_before.get_mut(&(key, attempt + 1)) {
+            *due = (*due).min(now + delay.unwrap_or_default());
+        }
+    }
+}
+
+/// How long an event asks to be held back, by its own data.
+fn held_back(event: &Event) -> u64 {
+    let data: serde_json::Value = serde_json::from_slice(&event.data).unwrap_or_default();
+    data["held_back"].as_u64().unwrap_or_default()
+}

@@ -1,0 +1,208 @@
+//! A random pipeline: which functions there are, what fires them, and what each does with each event.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use tidegate_runtime::manifest::{Function, Manifest};
+use tidegate_runtime::store::Store;
+
+use crate::random::Random;
+
+/// The kind of every job.
+pub const JOB: &str = "sim.work";
+/// The bucket of every object.
+pub const BUCKET: &str = "data";
+
+/// A pipeline that a seed decides.
+pub struct Pipeline {
+    /// The seed.
+    pub seed: u64,
+    /// Its functions, in order: events go from earlier to later ones only, so that every run ends.
+    pub functions: Vec<Arc<Function>>,
+    /// What each function does with every event, where that is not the seed's to decide.
+    fixed: Vec<Behaviour>,
+}
+
+/// What goes wrong in one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mishap {
+    /// The guest asks to be tried again, after a time of its own or none.
+    Retry(Option<u64>),
+    /// The guest traps.
+    Trap,
+    /// The guest stages more than it may.
+    TooMuch,
+    /// The guest takes longer than it may.
+    TooSlow,
+}
+
+/// What one function does with one event.
+#[derive(Debug, Clone, Default)]
+pub struct Behaviour {
+    /// How long it takes, in milliseconds.
+    pub takes: u64,
+    /// How its first attempts fail.
+    pub mishaps: Vec<Mishap>,
+    /// Whether it refuses the event in the end.
+    pub rejects: bool,
+    /// Whether it counts on the key that all functions share, too.
+    pub hot: bool,
+    /// The events that it emits: the number of their type, and how long they are held back.
+    pub emits: Vec<(usize, Option<u64>)>,
+    /// The function whose prefix it publishes an object under.
+    pub publishes: Option<usize>,
+    /// The type of the event that its job emits.
+    pub job: Option<usize>,
+}
+
+impl Pipeline {
+    /// The pipeline of a seed.
+    pub fn of(seed: u64) -> Result<Self, String> {
+        let mut dice = Random::of(seed, "pipeline");
+        let count = dice.within(2, 5) as usize;
+        let mut text = String::from("[app]\nname = \"sim\"\n");
+        for index in 0..count {
+            function(&mut text, index, count, &mut dice).map_err(|error| error.to_string())?;
+        }
+        Self::parsed(seed, &text, Vec::new())
+    }
+
+    /// One pipeline that has everything in it: state, an object that triggers, an event that is held back, a
+    /// retry, a job, and a dead letter.
+    pub fn of_everything() -> Result<Self, String> {
+        let mut text = String::from("[app]\nname = \"sim\"\n");
+        for index in 0..4 {
+            text.push_str(&format!(
+                "[[function]]\nname = \"f{index}\"\ncomponent = \"f.wasm\"\n\
+                 trigger = [{{ event = \"T{index}\" }}, {{ object = {{ bucket = \"{BUCKET}\", prefix = \"out/{index}/\" }} }}]\n\
+                 retry = {{ max_attempts = 2, initial = \"10ms\", jitter = false }}\n"
+            ));
+        }
+        let nothing = Behaviour::default;
+        let fixed = vec![
+            Behaviour {
+                hot: true,
+                emits: vec![(2, Some(50))],
+                publishes: Some(1),
+                ..nothing()
+            },
+            Behaviour {
+                hot: true,
+                ..nothing()
+            },
+            Behaviour {
+                mishaps: vec![Mishap::Retry(Some(20))],
+                job: Some(3),
+                ..nothing()
+            },
+            Behaviour {
+                rejects: true,
+                ..nothing()
+            },
+        ];
+        Self::parsed(0, &text, fixed)
+    }
+
+    fn parsed(seed: u64, text: &str, fixed: Vec<Behaviour>) -> Result<Self, String> {
+        let manifest = Manifest::parse(text, "sim").map_err(|mistakes| mistakes.to_string())?;
+        let functions = manifest.functions.into_iter().map(Arc::new).collect();
+        Ok(Self {
+            seed,
+            functions,
+            fixed,
+        })
+    }
+
+    /// The place of a function.
+    pub fn index(&self, name: &str) -> usize {
+        self.functions
+            .iter()
+            .position(|function| function.name == name)
+            .unwrap_or_default()
+    }
+
+    /// The queues in which something waits, with how much.
+    pub async fn waiting(&self, store: &dyn Store) -> Result<Vec<String>, String> {
+        let names = self.functions.iter().map(|function| function.name.clone());
+        let mut waiting = Vec::new();
+        for queue in names.chain([format!("$jobs/{JOB}")]) {
+            let depth = store.depth(&queue).await.map_err(|error| error.to_string())?;
+            if depth.ready + depth.delayed > 0 {
+                waiting.push(format!("{queue}: {depth:?}"));
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// What a function does with an event.
+    pub fn behaviour(&self, function: &str, event: &str) -> Behaviour {
+        if let Some(fixed) = self.fixed.get(self.index(function)) {
+            return fixed.clone();
+        }
+        let mut dice = Random::of(self.seed, &format!("{function}/{event}"));
+        let (index, count) = (self.index(function), self.functions.len());
+        let later = |dice: &mut Random| dice.within(index as u64 + 1, count as u64 - 1) as usize;
+        let last = index + 1 == count;
+        let emits = if last { 0 } else { dice.below(3) };
+        Behaviour {
+            takes: if dice.once_in(100) {
+                dice.within(200, 900)
+            } else {
+                dice.below(20)
+            },
+            mishaps: mishaps(&mut dice),
+            rejects: dice.once_in(60),
+            hot: dice.once_in(300),
+            emits: (0..emits)
+                .map(|_| {
+                    let delay = dice.once_in(300).then(|| dice.within(1, 5000));
+                    (later(&mut dice), delay)
+                })
+                .collect(),
+            publishes: (!last && dice.once_in(300)).then(|| later(&mut dice)),
+            job: (!last && dice.once_in(200)).then(|| later(&mut dice)),
+        }
+    }
+}
+
+/// One function: it hears of its own type, of objects under its own prefix, and perhaps of an earlier type.
+fn function(text: &mut String, index: usize, count: usize, dice: &mut Random) -> std::fmt::Result {
+    let mut triggers = format!(
+        "{{ event = \"T{index}\" }}, {{ object = {{ bucket = \"{BUCKET}\", prefix = \"out/{index}/\" }} }}"
+    );
+    if index > 0 && dice.once_in(400) {
+        write!(triggers, ", {{ event = \"T{}\" }}", dice.below(index as u64))?;
+    }
+    if index + 1 == count {
+        triggers.push_str(", { event = \"tidegate.job.failed\" }");
+    }
+    let (attempts, slots) = (dice.within(1, 6), dice.within(1, 4));
+    let (initial, cap) = (dice.within(1, 500), dice.within(500, 20_000));
+    let jitter = dice.once_in(500);
+    let exhausted = if dice.once_in(200) { "pause" } else { "dead" };
+    let age = if dice.once_in(200) {
+        dice.within(1, 10)
+    } else {
+        3600
+    };
+    writeln!(
+        text,
+        "[[function]]\nname = \"f{index}\"\ncomponent = \"f.wasm\"\ntrigger = [{triggers}]\n\
+         limits = {{ concurrency = {slots}, wall_time = \"1s\", effects_count = 20 }}\n\
+         retry = {{ max_attempts = {attempts}, initial = \"{initial}ms\", max_backoff = \"{cap}ms\", jitter = {jitter}, \
+         max_age = \"{age}s\", on_exhausted = \"{exhausted}\" }}"
+    )
+}
+
+fn mishaps(dice: &mut Random) -> Vec<Mishap> {
+    let count = if dice.once_in(650) { 0 } else { dice.within(1, 4) };
+    (0..count)
+        .map(|_| match dice.below(8) {
+            0..3 => Mishap::Retry(None),
+            3..5 => Mishap::Retry(Some(dice.within(1, 3000))),
+            5 => Mishap::Trap,
+            6 => Mishap::TooMuch,
+            _ => Mishap::TooSlow,
+        })
+        .collect()
+}

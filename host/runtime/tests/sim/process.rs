@@ -1,0 +1,203 @@
+//! The process under test: the platform's own dispatcher and jobs, with stand-ins for guests and workers.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+use tidegate_runtime::dispatch::{DeadLetter, DeadLetters, Dispatcher, Handler, LetterFilter};
+use tidegate_runtime::effects::Draft;
+use tidegate_runtime::event::Event;
+use tidegate_runtime::inference::NoInference;
+use tidegate_runtime::jobs::{EndError, Jobs, Leased};
+use tidegate_runtime::services::Services;
+use tidegate_runtime::store::{CommitError, Store};
+use tidegate_runtime::trigger::Router;
+use tidegate_runtime::world::World;
+use tokio_util::sync::CancellationToken;
+
+use crate::pipeline::{JOB, Pipeline};
+use crate::random::Random;
+
+/// A running platform.
+#[derive(Clone)]
+pub struct Process {
+    /// Its shared parts.
+    pub services: Arc<Services>,
+    pipeline: Arc<Pipeline>,
+    handler: Arc<dyn Handler>,
+    stops: Arc<Mutex<Vec<CancellationToken>>>,
+}
+
+impl Process {
+    /// Starts a platform over a store.
+    pub fn start(
+        world: World,
+        store: Arc<dyn Store>,
+        pipeline: &Arc<Pipeline>,
+        handler: Arc<dyn Handler>,
+    ) -> Self {
+        let services = Services::in_world(world, store, Arc::new(NoInference));
+        services.set_router(Router::new(&pipeline.functions));
+        let process = Self {
+            stops: Arc::default(),
+            services,
+            pipeline: pipeline.clone(),
+            handler,
+        };
+        let starts = pipeline
+            .functions
+            .iter()
+            .map(|function| Dispatcher::start(&process.services, function.clone(), process.handler.clone()));
+        *process.stops.lock().unwrap() = starts.collect();
+        process
+    }
+
+    /// Starts a worker; what it does with each job is the luck of these dice. Without dice it does them all.
+    pub fn employ(&self, jobs: &Arc<Jobs>, dice: Option<Random>) {
+        let worker = Worker {
+            services: self.services.clone(),
+            jobs: jobs.clone(),
+            dice,
+        };
+        self.services.spawn(worker.run());
+    }
+
+    /// Replaces a function by itself, as a deployment does.
+    pub fn redeploy(&self, index: usize) {
+        let function = self.pipeline.functions[index].clone();
+        let started = Dispatcher::start(&self.services, function, self.handler.clone());
+        std::mem::replace(&mut self.stops.lock().unwrap()[index], started).cancel();
+    }
+
+    /// What somebody does with the dead letters of the moment.
+    pub async fn tidy(&self, tidying: Tidying) {
+        let letters = DeadLetters::new(self.services.clone());
+        let Ok(found) = letters.list(&LetterFilter::default(), 20).await else {
+            return;
+        };
+        let ids: Vec<String> = found.iter().map(DeadLetter::id).collect();
+        // Done or not: the ledger of the store knows.
+        let _answer = match tidying {
+            Tidying::Drop => letters.drop_all(&ids).await,
+            Tidying::Redrive(rate) => letters.redrive_all(&ids, rate).await,
+        };
+    }
+
+    /// An event from outside.
+    pub fn event(&self, kind: usize, id: String) -> Event {
+        Event {
+            source: "/events".into(),
+            kind: format!("T{kind}"),
+            subject: None,
+            time: self.services.clock.now_ms(),
+            content_type: Some("application/json".into()),
+            data: Bytes::from_static(b"{}"),
+            traceparent: self.services.new_traceparent(),
+            run: id.clone(),
+            id,
+            parent: None,
+        }
+    }
+
+    /// Takes in an event from outside.
+    pub async fn take_in(&self, event: Event) -> Result<(), CommitError> {
+        let mut draft = Draft::new(&self.services);
+        draft.event(event, None);
+        draft.commit().await
+    }
+}
+
+/// What is done with dead letters.
+#[derive(Debug, Clone, Copy)]
+pub enum Tidying {
+    /// They are dropped.
+    Drop,
+    /// They are sent through again, so many a second.
+    Redrive(Option<f64>),
+}
+
+/// What a worker says of a job.
+enum Verdict {
+    Done,
+    Again,
+    Failed,
+}
+
+/// A worker that is not always what one would wish.
+struct Worker {
+    services: Arc<Services>,
+    jobs: Arc<Jobs>,
+    dice: Option<Random>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let kinds = [JOB.to_owned()];
+        while !self.services.stopping.is_cancelled() {
+            // A worker may hang up while it waits.
+            let patience = self.dice.as_mut().map_or(5000, |dice| dice.within(50, 5000));
+            let leased = tokio::select! {
+                biased;
+                () = self.services.stopping.cancelled() => return,
+                () = self.pause(patience) => continue,
+                leased = self.jobs.lease("worker", &kinds, Duration::from_secs(5)) => leased,
+            };
+            match leased {
+                Ok(Some(leased)) => self.work(leased).await,
+                Ok(None) => {}
+                Err(_) => self.pause(100).await,
+            }
+        }
+    }
+
+    async fn work(&mut self, leased: Leased) {
+        let Some(mut dice) = self.dice.take() else {
+            return self.tell(&leased, Verdict::Done).await;
+        };
+        let verdict = self.work_by_luck(&leased, &mut dice).await;
+        self.dice = Some(dice);
+        if let Some(verdict) = verdict {
+            self.tell(&leased, verdict).await;
+        }
+    }
+
+    /// Works for a while, and comes to a verdict or falls silent.
+    async fn work_by_luck(&self, leased: &Leased, dice: &mut Random) -> Option<Verdict> {
+        for _ in 0..dice.below(4) {
+            let silence = if dice.once_in(100) { 20_000 } else { 3000 };
+            let silence = dice.below(silence);
+            self.pause(silence).await;
+            let beat = self.jobs.heartbeat(&leased.job.id, &leased.token, None);
+            if beat.is_err() {
+                return None;
+            }
+        }
+        match dice.below(10) {
+            0 => None,
+            1 => Some(Verdict::Again),
+            2 => Some(Verdict::Failed),
+            _ => Some(Verdict::Done),
+        }
+    }
+
+    /// Tells the host how a job ended until it has an answer, or gives up.
+    async fn tell(&self, leased: &Leased, verdict: Verdict) {
+        let (id, token) = (&leased.job.id, &leased.token);
+        for _ in 0..5 {
+            let told = match verdict {
+                Verdict::Done => self.jobs.complete(id, token, json!({})).await,
+                Verdict::Again => self.jobs.fail(id, token, "no luck", true).await,
+                Verdict::Failed => self.jobs.fail(id, token, "no way", false).await,
+            };
+            match told {
+                Err(EndError::Commit(CommitError::Store(_))) => self.pause(200).await,
+                _ => return,
+            }
+        }
+    }
+
+    async fn pause(&self, millis: u64) {
+        self.services.clock.sleep(Duration::from_millis(millis)).await;
+    }
+}
