@@ -102,7 +102,7 @@ impl Calm {
                 }
                 due || finished
             }
-            "done" | "dead" => {
+            "done" | "dead" | "paused" => {
                 self.shown.remove(&(
                     field(notice, "run").to_owned(),
                     field(notice, "function").to_owned(),

@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod deploy;
+mod dlq;
 mod events;
 mod invoke;
 mod jobs;
@@ -37,6 +38,7 @@ enum Command {
     Invoke(invoke::Invoke),
     Events(events::Events),
     Runs(runs::Runs),
+    Dlq(dlq::Dlq),
     Logs(logs::Logs),
     Models(models::Models),
     Jobs(jobs::Jobs),
@@ -87,6 +89,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Invoke(invoke) => invoke.run().await?,
         Command::Events(events) => events.run().await?,
         Command::Runs(runs) => runs.run().await?,
+        Command::Dlq(dlq) => dlq.run().await?,
         Command::Logs(logs) => logs.run().await?,
         Command::Models(models) => models.run().await?,
         Command::Jobs(jobs) => jobs.run().await?,

@@ -1,17 +1,21 @@
 //! `tidegate runs`: what an event from outside led to, as a tree of steps.
 
+mod resume;
+
 use std::collections::HashSet;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::text::{self, Cell, Colour, colour_of, cut, date, duration, field, tame};
 use super::{Target, client};
 
-/// Shows runs as trees of steps, the latest first
+/// Shows runs as trees of steps, the latest first; `runs resume` lets a paused one go on
 #[derive(Args)]
 pub struct Runs {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// One run
     run: Option<String>,
     /// Runs at most
@@ -21,8 +25,16 @@ pub struct Runs {
     target: Target,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    Resume(resume::Resume),
+}
+
 impl Runs {
     pub(super) async fn run(self) -> Result<()> {
+        if let Some(Command::Resume(resume)) = self.command {
+            return resume.run(&self.target).await;
+        }
         let client = self.target.client()?;
         if let Some(run) = &self.run {
             let answer = client

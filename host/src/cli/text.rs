@@ -144,8 +144,8 @@ pub(super) fn painted(text: &str, colour: Colour, colours: bool) -> String {
 pub(super) fn colour_of(state: &str) -> Colour {
     match state {
         "done" | "succeeded" => Colour::Green,
-        "dead" | "failed" | "error" => Colour::Red,
-        "retry" | "warn" => Colour::Yellow,
+        "dead" | "dropped" | "failed" | "error" => Colour::Red,
+        "retry" | "warn" | "paused" => Colour::Yellow,
         "running" | "queued" | "started" => Colour::Blue,
         _ => Colour::Plain,
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub use read::ConfigMistakes;
 use read::Reader;
+pub(crate) use units::parse_duration;
 
 /// Everything that may be set.
 #[derive(Debug, Clone, PartialEq, Eq)]

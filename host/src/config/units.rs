@@ -17,7 +17,7 @@ pub(super) fn parse_bytes(text: &str) -> Option<u64> {
 }
 
 /// `500ms`, `25s`, `5m`, `1h`, `7d`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let millis: u64 = match unit {
         "ms" => 1,

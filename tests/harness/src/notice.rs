@@ -53,7 +53,7 @@ pub struct Run {
     pub event_type: String,
     /// The subject of its first event.
     pub subject: Option<String>,
-    /// `running`, `done` or `dead`; told by the list of runs.
+    /// `running`, `done`, `dead` or `paused`; told by the list of runs.
     pub state: Option<String>,
     /// Its steps, when one run was asked for; a bare count in the list of runs.
     #[serde(deserialize_with = "steps")]
@@ -71,7 +71,7 @@ pub struct Step {
     pub event_type: String,
     /// The function.
     pub function: Option<String>,
-    /// `queued`, `running`, `retry`, `done` or `dead`.
+    /// `queued`, `running`, `retry`, `done`, `dead`, `paused` or `dropped`.
     pub state: String,
     /// The attempt, from 1.
     pub attempt: u32,

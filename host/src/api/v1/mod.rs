@@ -1,11 +1,13 @@
 //! `/api/v1`: what people, scripts and the command line call.
 
+mod dlq;
 mod events;
 mod functions;
 mod jobs;
 mod logs;
 mod models;
 mod objects;
+mod resume;
 mod runs;
 
 use axum::Router;
@@ -30,6 +32,11 @@ pub fn router(faces: Faces) -> Router {
         .route("/events", get(events::follow).post(events::emit))
         .route("/runs", get(runs::list))
         .route("/runs/{run}", get(runs::one))
+        .route("/runs/{run}/resume", post(resume::resume))
+        .route("/dlq", get(dlq::list))
+        .route("/dlq/redrive", post(dlq::redrive))
+        .route("/dlq/drop", post(dlq::drop))
+        .route("/dlq/letters/{function}/{event}", get(dlq::one))
         .route("/logs", get(logs::list))
         .route("/jobs", get(jobs::list))
         .route("/models", get(models::list))

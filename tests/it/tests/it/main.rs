@@ -4,6 +4,7 @@
 mod bad_input;
 mod check;
 mod crash;
+mod dead_letters;
 mod movielens;
 mod s3;
 mod shutdown;
