@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use serde_json::{Value, json};
 use tidegate_runtime::dispatch::{DEAD, DeadLetter};
 use tidegate_runtime::inference::NoInference;
 use tidegate_runtime::records::{RunDetail, RunState, StepState};
-use tidegate_runtime::store::Order;
 use tidegate_runtime::store::embedded::Embedded;
+use tidegate_runtime::store::{Condition, Order, Publication};
 use tidegate_runtime::{Platform, PlatformConfig};
 
 const MANIFEST: &str = r#"
@@ -28,7 +29,7 @@ grants.objects.write = ["data/out/"]
 grants.state.read = ["counters"]
 grants.state.write = ["counters"]
 grants.events.emit = ["Echo"]
-limits = { memory = "32MiB", wall_time = "2s", host_calls = 10000, log_bytes = "4KiB", effects_count = 1000 }
+limits = { memory = "32MiB", wall_time = "2s", cpu_time = "500ms", handles = 100, host_calls = 10000, log_bytes = "4KiB", effects_count = 1000 }
 retry = { max_attempts = 3, initial = "10ms" }
 
 [[function]]
@@ -98,6 +99,21 @@ impl Bench {
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Writes an object of the bucket `data`.
+    async fn object(&self, key: &str) {
+        let mut stage = self.platform.store().stage().await.unwrap();
+        stage.write(Bytes::from_static(b"text")).await.unwrap();
+        let publication = Publication {
+            bucket: "data".into(),
+            key: key.into(),
+            staged: Some(stage.finish().await.unwrap()),
+            content_type: None,
+            user: BTreeMap::new(),
+            condition: Condition::None,
+        };
+        self.platform.publish(publication).await.unwrap();
     }
 
     async fn counter(&self, key: &str) -> Option<u64> {
@@ -200,8 +216,17 @@ async fn a_failure_is_tried_again_until_it_succeeds_or_is_dead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_limit_ends_the_invocation_with_its_name() {
     let bench = Bench::new().await;
+    bench.object("in/some").await;
     for (deed, expected) in [
-        (json!({ "do": "spin" }), "limit `wall_time` of 2s reached"),
+        (json!({ "do": "spin" }), "limit `cpu_time` of 500ms reached"),
+        (
+            json!({ "do": "sleep", "seconds": 3600 }),
+            "limit `wall_time` of 2s reached",
+        ),
+        (
+            json!({ "do": "handles", "bucket": "data", "key": "in/some", "count": 1000 }),
+            "limit `handles` of 100 reached",
+        ),
         (
             json!({ "do": "grow" }),
             "limit `memory` of 33554432 bytes reached",
@@ -218,6 +243,57 @@ async fn every_limit_ends_the_invocation_with_its_name() {
     for deed in [json!({ "do": "trap" }), json!({ "do": "recurse" })] {
         let reason = bench.reason(deed).await;
         assert!(reason.starts_with("trap: "), "{reason}");
+    }
+    bench.run(json!({ "do": "count", "key": "after" })).await;
+    assert_eq!(bench.counter("after").await, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_awaits_what_never_comes_is_ended() {
+    let bench = Bench::new().await;
+    let reason = bench.reason(json!({ "do": "pending" })).await;
+    assert!(
+        reason.contains("limit `wall_time` of 2s reached") || reason.starts_with("trap: "),
+        "{reason}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn giant_arguments_are_refused_in_a_short_answer_or_cut() {
+    let bench = Bench::new().await;
+    for (import, bytes, expected) in [
+        ("state.get", 1 << 20, "found a key of 1048576 bytes"),
+        ("state.put", 1 << 20, "found a key of 1048576 bytes"),
+        ("state.get-many", 10_000, "found 10000 keys, at most 1000"),
+        ("objects.open", 1 << 20, "at most"),
+        ("objects.create", 1 << 20, "at most"),
+        ("objects.content-type", 1 << 20, "at most"),
+        ("events.emit", 1 << 20, "at most"),
+        ("config.secret", 1 << 20, "secret"),
+        ("features.get", 1 << 20, "found a key of 1048576 bytes"),
+        ("inference.infer", 1, "missing grant"),
+        ("jobs.submit", 1 << 20, "missing grant"),
+        ("jobs.status", 1 << 20, "at most"),
+        ("failure", 1 << 20, "more bytes"),
+    ] {
+        let deed = json!({ "do": "giant", "import": import, "bytes": bytes });
+        let reason = bench.reason(deed).await;
+        assert!(
+            reason.contains(expected),
+            "{import}: {}",
+            &reason[..reason.len().min(300)]
+        );
+        assert!(
+            reason.len() < 10_000,
+            "{import}: a reason of {} bytes",
+            reason.len()
+        );
+    }
+    for import in ["config.variable", "log.write", "log.progress"] {
+        let run = bench
+            .run(json!({ "do": "giant", "import": import, "bytes": 1 << 20 }))
+            .await;
+        assert_eq!(run.state, RunState::Done, "{import}: {run:?}");
     }
     bench.run(json!({ "do": "count", "key": "after" })).await;
     assert_eq!(bench.counter("after").await, Some(1));

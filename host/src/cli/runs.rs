@@ -178,8 +178,19 @@ fn row(step: &Value, indent: &str) -> Vec<Cell> {
         })
         .colour(Colour::Yellow),
         Cell::new(took).right(),
-        Cell::new(cut(&tame(field(step, "reason")), 200)).colour(colour_of(state)),
+        match field(step, "reason") {
+            "" => Cell::new(usage(&step["usage"])).colour(Colour::Dim),
+            reason => Cell::new(cut(&tame(reason), 200)).colour(colour_of(state)),
+        },
     ]
+}
+
+/// What a step took besides time; nothing where that is not known.
+fn usage(usage: &Value) -> String {
+    match (usage["cpu_ms"].as_f64(), usage["peak_memory"].as_f64()) {
+        (Some(cpu), Some(memory)) => format!("cpu {}, {:.1} MiB", duration(cpu), memory / f64::from(1 << 20)),
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]

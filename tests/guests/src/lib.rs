@@ -43,6 +43,18 @@ enum Deed {
     State { table: String, key: String },
     /// Recurse until the stack is gone.
     Recurse,
+    /// Sleep where the host waits.
+    Sleep { seconds: u64 },
+    /// Await what never comes.
+    Pending,
+    /// Open an object this many times and keep every handle.
+    Handles {
+        bucket: String,
+        key: String,
+        count: usize,
+    },
+    /// Hand an import an argument of this many bytes.
+    Giant { import: String, bytes: usize },
 }
 
 async fn handle(event: Event) -> Result<(), Failure> {
@@ -90,6 +102,19 @@ async fn handle(event: Event) -> Result<(), Failure> {
             std::hint::black_box(recurse(1));
             Ok(())
         }
+        Deed::Sleep { seconds } => {
+            std::thread::sleep(std::time::Duration::from_secs(seconds));
+            Ok(())
+        }
+        Deed::Pending => std::future::pending().await,
+        Deed::Handles { bucket, key, count } => {
+            let mut held = Vec::new();
+            for _ in 0..count {
+                held.push(objects::open(&bucket, &key).await?);
+            }
+            Ok(())
+        }
+        Deed::Giant { import, bytes } => giant(&import, bytes).await,
     }
 }
 
@@ -106,6 +131,47 @@ async fn write_and_read(bucket: &str, key: &str, text: &str) -> Result<(), Failu
     let back = objects::open(bucket, key).await?.bytes(1 << 20).await?;
     if back != text.as_bytes() {
         return Err(Failure::reject("an invocation does not see its own write"));
+    }
+    Ok(())
+}
+
+/// Calls an import with what is far too much; its answer is the step's failure.
+async fn giant(import: &str, bytes: usize) -> Result<(), Failure> {
+    let text = "g".repeat(bytes);
+    match import {
+        "state.get" => drop(state::get_raw("counters", &text).await?),
+        "state.put" => state::put_raw("counters", &text, b"", state::Condition::None)?,
+        "state.get-many" => {
+            let keys = vec!["k".to_owned(); bytes];
+            drop(state::get_many::<u64>("counters", &keys).await?);
+        }
+        "objects.open" => drop(objects::open("data", &format!("in/{text}")).await?),
+        "objects.create" => drop(objects::put("data", &format!("out/{text}"), None, b"").await?),
+        "objects.content-type" => drop(objects::put("data", "out/small", Some(&text), b"").await?),
+        "events.emit" => drop(events::emit_about("Echo", &text, &1)?),
+        "events.data" => drop(events::emit("Echo", &text)?),
+        "config.variable" => drop(config::variable(&text)),
+        "config.secret" => drop(config::secret(&text)?),
+        "features.get" => drop(features::get(&text, &[1]).await?),
+        "inference.infer" => {
+            let tensor = inference::Tensor::new(
+                "x",
+                inference::Datatype::Fp32,
+                &[usize::MAX, usize::MAX],
+                vec![0; 4],
+            );
+            drop(inference::infer("ranker", vec![tensor]).await?);
+        }
+        "jobs.submit" => drop(
+            jobs::Job::new("train", "Echo")
+                .reads(text.as_str())
+                .submit(&text)?,
+        ),
+        "jobs.status" => drop(jobs::status(&text).await?),
+        "log.write" => log::info!("{text}"),
+        "log.progress" => log::progress(1, 2, &text),
+        "failure" => return Err(Failure::reject(text)),
+        other => return Err(Failure::reject(format!("no import `{other}`"))),
     }
     Ok(())
 }

@@ -17,6 +17,6 @@ pub use follow::Follower;
 pub use host::{Host, Options, Ready};
 pub use install::{Install, shared_folder, workspace_root};
 pub use manifest::Manifest;
-pub use notice::{Notice, Run, Step};
+pub use notice::{Notice, Run, Step, Usage};
 pub use s3::Bucket;
 pub use wait::until;

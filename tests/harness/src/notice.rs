@@ -28,6 +28,8 @@ pub struct Notice {
     pub attempt: Option<u32>,
     /// How long the step took.
     pub duration_ms: Option<f64>,
+    /// What the step took.
+    pub usage: Option<Usage>,
     /// Why it failed.
     pub reason: Option<String>,
     /// Units done so far.
@@ -40,6 +42,16 @@ pub struct Notice {
     pub message: Option<String>,
     /// The event's data.
     pub data: Option<Value>,
+}
+
+/// What an invocation took.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// From nothing to an instance that is ready for its first instruction.
+    pub start_ms: f64,
+    /// How long it computed.
+    pub cpu_ms: f64,
 }
 
 /// A run: everything that one outside event caused.

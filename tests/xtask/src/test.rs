@@ -40,7 +40,12 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
         tools::step("running the lints", || {
             let mut clippy = machine.cargo("clippy");
             // The worker's CUDA code is checked here; no CUDA toolkit is needed for that.
-            let what = ["--workspace", "--all-targets", "--features", "tidegate-worker/cuda"];
+            let what = [
+                "--workspace",
+                "--all-targets",
+                "--features",
+                "tidegate-worker/cuda",
+            ];
             tools::run(clippy.args(what).args(["--", "--deny", "warnings"]))
         })?;
     }

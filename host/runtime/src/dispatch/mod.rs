@@ -23,7 +23,7 @@ use crate::effects::{DONE, Draft, Ending, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
 use crate::records::{LogLine, Notice, NoticeKind, StepRecord, StepState, log_write};
-use crate::sandbox::{Call, Failure, Outcome};
+use crate::sandbox::{Call, Failure, Outcome, Usage};
 use crate::services::Services;
 use crate::store::{CommitError, Delivery, StateWrite, StoreError};
 
@@ -120,11 +120,15 @@ impl Dispatcher {
         let started = self.services.clock.now_ms();
         let call = Call::new(self.services.clone(), self.spec.clone(), event.clone(), attempt);
         let Outcome {
-            result, logs, wall, ..
+            result,
+            logs,
+            wall,
+            usage,
         } = self.handler.run(call.clone()).await;
         let ran = Ran {
             started,
             wall,
+            usage,
             lines: logs.into_lines(started),
         };
         match result {
@@ -175,6 +179,7 @@ impl Dispatcher {
                 self.services.metrics.effects(count);
                 self.tell(event, NoticeKind::Done, delivery.attempt, |notice| {
                     notice.duration_ms = Some(ran.wall.as_secs_f64() * 1000.0);
+                    notice.usage = Some(ran.usage);
                 });
             }
             Err(CommitError::Conflict { table, key, found }) if table != DONE => {
@@ -217,6 +222,7 @@ impl Dispatcher {
             started: Some(ran.started),
             finished: Some(ran.started + wall as u64),
             duration_ms: Some(wall),
+            usage: Some(ran.usage),
             ..StepRecord::queued(&delivery.event, &self.spec.name, delivery.event.time)
         }
     }
@@ -271,5 +277,6 @@ impl Dispatcher {
 struct Ran {
     started: u64,
     wall: Duration,
+    usage: Usage,
     lines: Vec<LogLine>,
 }

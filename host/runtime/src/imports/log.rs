@@ -4,6 +4,9 @@ use super::bindings::tidegate::function::log;
 use crate::records::{Level, Notice, NoticeKind};
 use crate::sandbox::Guest;
 
+/// Characters of a unit at most.
+const UNIT: usize = 32;
+
 impl log::Host for Guest {
     fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
         self.count_call()?;
@@ -25,7 +28,7 @@ impl log::Host for Guest {
             function: Some(call.spec.name.clone()),
             done: Some(done),
             total: Some(total).filter(|total| *total > 0),
-            unit: Some(unit),
+            unit: Some(unit.chars().take(UNIT).collect()),
             ..Notice::about(&call.event, NoticeKind::Progress, call.services.clock.now_ms())
         });
         Ok(())

@@ -13,6 +13,9 @@ const GIB: u64 = 1 << 30;
 
 pub(super) fn limits(mut fields: Fields<'_>) -> Limits {
     let default = Limits::default();
+    const TIME: &str = "a duration such as `30s`, from `1ms` to `1h`";
+    const TIMES: RangeInclusive<u128> = 1..=3_600_000;
+    let wall_time = time(&mut fields, "wall_time", TIMES, TIME).unwrap_or(default.wall_time);
     let limits = Limits {
         memory: bytes(
             &mut fields,
@@ -21,13 +24,8 @@ pub(super) fn limits(mut fields: Fields<'_>) -> Limits {
             "a size such as `64MiB`, from `1MiB` to `4GiB`",
         )
         .unwrap_or(default.memory),
-        wall_time: time(
-            &mut fields,
-            "wall_time",
-            1..=3_600_000,
-            "a duration such as `30s`, from `1ms` to `1h`",
-        )
-        .unwrap_or(default.wall_time),
+        wall_time,
+        cpu_time: time(&mut fields, "cpu_time", TIMES, TIME).unwrap_or(wall_time),
         concurrency: count(&mut fields, "concurrency", 1..=10_000).unwrap_or(default.concurrency),
         log_bytes: bytes(
             &mut fields,
@@ -49,6 +47,7 @@ pub(super) fn limits(mut fields: Fields<'_>) -> Limits {
         host_calls: fields
             .number("host_calls", 1..=1_000_000_000)
             .unwrap_or(default.host_calls),
+        handles: count(&mut fields, "handles", 16..=1_000_000).unwrap_or(default.handles),
     };
     fields.finish();
     limits

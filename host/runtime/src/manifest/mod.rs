@@ -148,6 +148,9 @@ pub struct Limits {
     pub memory: u64,
     /// From start to end, waiting included; from 1 ms to 1 h, 30 s by default.
     pub wall_time: Duration,
+    /// How long it computes, without its waits; from 1 ms to 1 h, as long as `wall_time` by default. It holds for
+    /// functions that handle events.
+    pub cpu_time: Duration,
     /// Invocations at one time; from 1 to 10,000, 16 by default.
     pub concurrency: u32,
     /// Bytes of log lines; from 1 KiB to 16 MiB, 256 KiB by default.
@@ -158,6 +161,8 @@ pub struct Limits {
     pub effects_count: u64,
     /// Calls into the host; from 1 to 1,000,000,000, by default 1,000,000.
     pub host_calls: u64,
+    /// Objects, streams and other handles open at one time; from 16 to 1,000,000, by default 4,096.
+    pub handles: u32,
 }
 
 impl Default for Limits {
@@ -165,11 +170,13 @@ impl Default for Limits {
         Self {
             memory: 64 << 20,
             wall_time: Duration::from_secs(30),
+            cpu_time: Duration::from_secs(30),
             concurrency: 16,
             log_bytes: 256 << 10,
             effects_bytes: 64 << 20,
             effects_count: 200_000,
             host_calls: 1_000_000,
+            handles: 4096,
         }
     }
 }

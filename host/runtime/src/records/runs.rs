@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RUNS, Records};
 use crate::event::Event;
+use crate::sandbox::Usage;
 use crate::store::{Condition, Order, StateWrite, StoreError};
 
 /// The most steps of one run that are read back.
@@ -56,6 +57,9 @@ pub struct StepRecord {
     pub finished: Option<u64>,
     /// How long it took.
     pub duration_ms: Option<f64>,
+    /// What it took; none for a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Why it failed.
     pub reason: Option<String>,
     /// The ids of the events it emitted.
@@ -77,6 +81,7 @@ impl StepRecord {
             started: None,
             finished: None,
             duration_ms: None,
+            usage: None,
             reason: None,
             emitted: Vec::new(),
         }

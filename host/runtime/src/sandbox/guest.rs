@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::component::{Accessor, ResourceTable};
-use wasmtime::{ResourceLimiter, Store};
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::Sandbox;
 use super::http::Outbound;
+use super::meter::Meter;
 use crate::effects::{Bounds, Effects, Staged};
 use crate::event::Event;
 use crate::imports::Imports;
@@ -21,6 +22,9 @@ use crate::store::StoreError;
 
 /// Bytes that a guest may write to its standard output, and as many to its standard error.
 const STDIO: usize = 64 << 10;
+
+/// Bytes of a log line at most.
+const LINE: usize = 32 << 10;
 
 /// The invocation that imports act for.
 pub struct Call {
@@ -69,8 +73,9 @@ impl Call {
         self.effects().take()
     }
 
-    /// Keeps a line, and shows it to followers.
-    pub fn log(&self, level: Level, message: String) {
+    /// Keeps a line, and shows it to followers; what is beyond the bound of a line is cut off.
+    pub fn log(&self, level: Level, mut message: String) {
+        cut(&mut message, LINE);
         let at = self.services.clock.now_ms();
         tracing::debug!(target: "tidegate::guest", function = self.spec.name, run = self.event.run, ?level, "{message}");
         self.services.records.tell(|| Notice {
@@ -107,14 +112,15 @@ impl Call {
         self.host_failed.load(Ordering::Relaxed)
     }
 
+    /// Calls into the host so far.
+    pub fn host_calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     fn count(&self) -> wasmtime::Result<()> {
         let allowed = self.spec.limits.host_calls;
         if self.calls.fetch_add(1, Ordering::Relaxed) >= allowed {
-            return Err(LimitReached {
-                name: "host_calls",
-                allowed,
-            }
-            .into());
+            return Err(LimitReached::new("host_calls", allowed).into());
         }
         Ok(())
     }
@@ -130,6 +136,16 @@ pub fn derived_id(function: &str, event: &str, ordinal: usize) -> String {
     hash.finalize().to_hex()[..32].to_owned()
 }
 
+/// Cuts a text of a guest to about `bytes`, and says how much is missing.
+pub(super) fn cut(text: &mut String, bytes: usize) {
+    if text.len() > bytes {
+        let end = text.floor_char_boundary(bytes);
+        let missing = text.len() - end;
+        text.truncate(end);
+        text.push_str(&format!("... and {missing} more bytes"));
+    }
+}
+
 /// A limit that ends the invocation.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("limit `{name}` of {allowed} reached")]
@@ -137,7 +153,16 @@ pub struct LimitReached {
     /// The limit's key in the manifest.
     pub name: &'static str,
     /// Its value.
-    pub allowed: u64,
+    pub allowed: String,
+}
+
+impl LimitReached {
+    pub(super) fn new(name: &'static str, allowed: impl ToString) -> Self {
+        Self {
+            name,
+            allowed: allowed.to_string(),
+        }
+    }
 }
 
 /// What a guest's store holds.
@@ -150,6 +175,7 @@ pub struct Guest {
     http: WasiHttpCtx,
     outbound: Outbound,
     memory: Memory,
+    meter: Arc<Meter>,
     stdout: MemoryOutputPipe,
     stderr: MemoryOutputPipe,
 }
@@ -164,20 +190,29 @@ impl Guest {
             .build();
         let memory = Memory::new(call.spec.limits.memory);
         let outbound = Outbound::new(call.clone());
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(call.spec.limits.handles as usize);
+        let cpu_time = call.spec.limits.cpu_time;
         let guest = Self {
             call,
-            table: ResourceTable::new(),
+            table,
             wasi,
             http: WasiHttpCtx::new(),
             outbound,
             memory,
+            meter: Arc::new(Meter::new()),
             stdout,
             stderr,
         };
         let mut store = Store::new(sandbox.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        store.epoch_deadline_callback(move |context| {
+            if context.data().meter.spent_so_far() > cpu_time {
+                return Err(LimitReached::new("cpu_time", format!("{cpu_time:?}")).into());
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
         store
     }
 
@@ -201,6 +236,11 @@ impl Guest {
         act: impl FnOnce(&mut Self) -> wasmtime::Result<R>,
     ) -> wasmtime::Result<R> {
         accessor.with(|mut access| act(access.get()))
+    }
+
+    /// Measures how long the guest computes.
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        self.meter.clone()
     }
 
     /// Peak bytes of all memories together.

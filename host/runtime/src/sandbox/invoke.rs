@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use wasmtime::component::InstancePre;
+use serde::{Deserialize, Serialize};
+use wasmtime::component::{InstancePre, ResourceTableError};
 
-use super::guest::LimitReached;
+use super::guest::{LimitReached, cut};
 use super::{Call, Guest, Sandbox};
 use crate::dispatch::Handler;
 use crate::effects::Staged;
@@ -14,6 +15,9 @@ use crate::event::Event;
 use crate::imports::bindings::tidegate::function::types;
 use crate::imports::bindings::{Function, FunctionPre};
 use crate::records::LogBuffer;
+
+/// Bytes of a failure's reason at most.
+const REASON: usize = 8 << 10;
 
 /// A component that handles events.
 pub struct EventFunction {
@@ -65,8 +69,21 @@ pub struct Outcome {
     pub logs: LogBuffer,
     /// How long it took, instantiation included.
     pub wall: Duration,
-    /// Peak bytes of its memories.
+    /// What it took.
+    pub usage: Usage,
+}
+
+/// What an invocation took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// From nothing to an instance that is ready for its first instruction, in milliseconds.
+    pub start_ms: f64,
+    /// How long it computed, its host calls included and its waits left out, in milliseconds.
+    pub cpu_ms: f64,
+    /// Peak bytes of its memories together.
     pub peak_memory: u64,
+    /// Calls into the host.
+    pub host_calls: u64,
 }
 
 impl EventFunction {
@@ -83,14 +100,16 @@ impl EventFunction {
         let limit = call.spec.limits.wall_time;
         let mut store = Guest::store(sandbox, call.clone());
         let event = into_wit(&call.event, call.attempt);
-        let pre = &self.pre;
+        let (pre, meter) = (&self.pre, store.data().meter());
+        let mut start = Duration::ZERO;
         let running = async {
             let function: Function = pre.instantiate_async(&mut store).await?;
+            start = started.elapsed();
             store
                 .run_concurrent(async |accessor| function.call_handle(accessor, event).await)
                 .await?
         };
-        let ended = tokio::time::timeout(limit, running).await;
+        let ended = tokio::time::timeout(limit, meter.measure(running)).await;
         let guest = store.data();
         guest.keep_output();
         let result = match ended {
@@ -103,15 +122,27 @@ impl EventFunction {
             result,
             logs: call.take_logs(),
             wall: started.elapsed(),
-            peak_memory: guest.peak_memory(),
+            usage: Usage {
+                start_ms: milliseconds(start),
+                cpu_ms: milliseconds(meter.spent()),
+                peak_memory: guest.peak_memory(),
+                host_calls: call.host_calls(),
+            },
         }
     }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 /// The reason in an error of the engine: a limit where one was reached, else the trap.
 pub(super) fn failure_of(error: &wasmtime::Error, guest: &Guest) -> Failure {
     if let Some(limit) = error.downcast_ref::<LimitReached>() {
         return Failure::Limit(limit.to_string());
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return Failure::Limit(LimitReached::new("handles", guest.call.spec.limits.handles).to_string());
     }
     if guest.memory_refused() {
         return Failure::Limit(format!(
@@ -125,11 +156,16 @@ pub(super) fn failure_of(error: &wasmtime::Error, guest: &Guest) -> Failure {
 fn asked_for(failure: types::Failure) -> Failure {
     match failure {
         types::Failure::Retry(retry) => Failure::Retry {
-            reason: retry.reason,
+            reason: short(retry.reason),
             delay: retry.delay_ms.map(Duration::from_millis),
         },
-        types::Failure::Reject(reason) => Failure::Reject(reason),
+        types::Failure::Reject(reason) => Failure::Reject(short(reason)),
     }
+}
+
+fn short(mut reason: String) -> String {
+    cut(&mut reason, REASON);
+    reason
 }
 
 fn into_wit(event: &Event, attempt: u32) -> types::Event {

@@ -5,12 +5,13 @@ mod engine;
 mod guest;
 mod http;
 mod invoke;
+mod meter;
 
 pub use cache::{Component, ComponentError, Kind, Program};
 pub use engine::{Pool, Sandbox};
 pub use guest::{Call, Guest, derived_id};
 pub use http::{Body, HttpFailure, HttpFunction, Leftover};
-pub use invoke::{EventFunction, Failure, Outcome, Sandboxed};
+pub use invoke::{EventFunction, Failure, Outcome, Sandboxed, Usage};
 
 /// A digest as it is written everywhere: lower-case hex of the SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {

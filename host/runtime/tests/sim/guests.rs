@@ -10,7 +10,7 @@ use serde_json::json;
 use tidegate_runtime::dispatch::Handler;
 use tidegate_runtime::effects::{Emission, Submission, done_key};
 use tidegate_runtime::records::Level;
-use tidegate_runtime::sandbox::{Call, Failure, Outcome};
+use tidegate_runtime::sandbox::{Call, Failure, Outcome, Usage};
 use tidegate_runtime::store::{Condition, ObjectMeta, Publication, StateWrite, StoreError};
 use tidegate_runtime::trigger::OBJECT_CREATED;
 
@@ -73,7 +73,7 @@ impl Handler for Guests {
             result: result.map(|()| call.take_effects()),
             logs: call.take_logs(),
             wall: Duration::from_millis(clock.now_ms() - started),
-            peak_memory: 0,
+            usage: Usage::default(),
         }
     }
 }

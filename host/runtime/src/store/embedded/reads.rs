@@ -7,8 +7,15 @@ use super::rows::{ObjectRow, decode_value, entry_key, key_within, scan};
 use crate::store::{ObjectMeta, Order, Page, StoreError, Versioned};
 
 impl Core {
-    pub(super) fn get_many(&self, table: &str, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreError> {
-        let keys: Vec<_> = keys.iter().map(|key| entry_key(table, key)).collect::<Result<_, _>>()?;
+    pub(super) fn get_many(
+        &self,
+        table: &str,
+        keys: &[String],
+    ) -> Result<Vec<Option<Versioned>>, StoreError> {
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|key| entry_key(table, key))
+            .collect::<Result<_, _>>()?;
         self.cache.read(&self.db, &self.state, &keys)
     }
 
@@ -84,4 +91,3 @@ fn page<T>(
     let next = entries.last().filter(|_| more).map(|last| key(last).clone());
     Ok(Page { entries, next })
 }
-
