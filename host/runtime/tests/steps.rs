@@ -270,10 +270,6 @@ async fn giant_arguments_are_refused_in_a_short_answer_or_cut() {
         ("objects.content-type", 1 << 20, "at most"),
         ("events.emit", 1 << 20, "at most"),
         ("config.secret", 1 << 20, "secret"),
-        ("features.get", 1 << 20, "found a key of 1048576 bytes"),
-        ("inference.infer", 1, "missing grant"),
-        ("jobs.submit", 1 << 20, "missing grant"),
-        ("jobs.status", 1 << 20, "at most"),
         ("failure", 1 << 20, "more bytes"),
     ] {
         let deed = json!({ "do": "giant", "import": import, "bytes": bytes });

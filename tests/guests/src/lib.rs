@@ -152,22 +152,6 @@ async fn giant(import: &str, bytes: usize) -> Result<(), Failure> {
         "events.data" => drop(events::emit("Echo", &text)?),
         "config.variable" => drop(config::variable(&text)),
         "config.secret" => drop(config::secret(&text)?),
-        "features.get" => drop(features::get(&text, &[1]).await?),
-        "inference.infer" => {
-            let tensor = inference::Tensor::new(
-                "x",
-                inference::Datatype::Fp32,
-                &[usize::MAX, usize::MAX],
-                vec![0; 4],
-            );
-            drop(inference::infer("ranker", vec![tensor]).await?);
-        }
-        "jobs.submit" => drop(
-            jobs::Job::new("train", "Echo")
-                .reads(text.as_str())
-                .submit(&text)?,
-        ),
-        "jobs.status" => drop(jobs::status(&text).await?),
         "log.write" => log::info!("{text}"),
         "log.progress" => log::progress(1, 2, &text),
         "failure" => return Err(Failure::reject(text)),

@@ -62,7 +62,7 @@ impl RowCache {
     ) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::with_capacity(keys.len());
         let mut missing = Vec::new();
-        let (snapshot, group) = {
+        let (snapshot, changing, group) = {
             let writing = self.writing.read().unwrap_or_else(PoisonError::into_inner);
             let changing = !writing.rows.is_empty() && keys.iter().any(|key| writing.rows.contains(key));
             for (index, key) in keys.iter().enumerate() {
@@ -77,20 +77,23 @@ impl RowCache {
             if missing.is_empty() {
                 return Ok(rows);
             }
-            (db.snapshot(), writing.group)
+            (db.snapshot(), changing, writing.group)
         };
         for index in missing {
             let row = snapshot.get(state, &keys[index]).map_err(StoreError::new)?;
             rows[index] = row.map(|row| decode_value(&row)).transpose()?;
-            self.keep(group, &keys[index], &rows[index]);
+            // While a group changes the rows, the snapshot may be older than what it commits.
+            if !changing {
+                self.keep(group, &keys[index], &rows[index]);
+            }
         }
         Ok(rows)
     }
 
-    /// Keeps a row that was read after `group`, unless a later one may have changed it since.
+    /// Keeps a row that `group` did not change, unless a later one may have changed it since.
     fn keep(&self, group: u64, key: &[u8], row: &Row) {
         let writing = self.writing.read().unwrap_or_else(PoisonError::into_inner);
-        if writing.group == group && !writing.rows.contains(key) {
+        if writing.group == group {
             self.rows.insert(key.to_vec(), row.clone());
         }
     }
