@@ -156,12 +156,6 @@ impl Host {
         Ok(true)
     }
 
-    /// Kills it, and starts it again on the same data.
-    pub async fn kill_and_restart(&mut self) -> Result<()> {
-        self.kill().await?;
-        self.restart().await
-    }
-
     /// Starts it again on the same data, once it has ended.
     pub async fn restart(&mut self) -> Result<()> {
         let mut child = spawn(&self.install, &self.options, &self.data_dir)?;
