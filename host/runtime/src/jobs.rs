@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::effects::{Draft, Submission};
 use crate::event::Event;
-use crate::records::{Notice, NoticeKind, StepRecord, StepState};
+use crate::records::{Notice, NoticeKind, Running, StepRecord, StepState};
 use crate::services::Services;
 use crate::store::{CommitError, Condition, Delivery, Enqueue, Order, StateWrite, Store, StoreError};
 
@@ -201,6 +201,8 @@ struct Lease {
     job: Job,
     started: u64,
     expires: u64,
+    /// Its step is shown as running.
+    _shown: Running,
 }
 
 /// The jobs of a platform, and who holds them.
@@ -257,6 +259,11 @@ impl Jobs {
         };
         self.tell(&job, Some(worker), |_| {});
         let expires = now + LEASE.as_millis() as u64;
+        let step = job.step();
+        let shown = self
+            .services
+            .records
+            .runs_now(&step.event, &step.function, job.attempt, now);
         self.held().insert(
             job.id.clone(),
             Lease {
@@ -266,6 +273,7 @@ impl Jobs {
                 job,
                 started: now,
                 expires,
+                _shown: shown,
             },
         );
         Ok(Some(leased))

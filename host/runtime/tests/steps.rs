@@ -336,3 +336,31 @@ component = "nowhere.wasm"
         assert!(refused.contains(expected), "missing {expected:?} in\n{refused}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_runs_is_shown_as_running_with_its_attempt() {
+    let bench = Bench::new().await;
+    let json = Some("application/json".to_owned());
+    let deed = Bytes::from(json!({ "do": "spin" }).to_string());
+    let accepted = bench.platform.emit("Do", None, json, deed).await.unwrap();
+    let started = Instant::now();
+    for attempt in 1..=3 {
+        loop {
+            let run = bench
+                .platform
+                .records()
+                .run(&accepted.run)
+                .await
+                .unwrap()
+                .unwrap();
+            let step = &run.steps[0];
+            if (step.state, step.attempt) == (StepState::Running, attempt) {
+                assert_eq!(run.state, RunState::Running);
+                assert!(step.started.is_some() && step.finished.is_none(), "{step:?}");
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(30), "{attempt}: {run:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}

@@ -126,6 +126,10 @@ impl Dispatcher {
         let (event, attempt) = (&delivery.event, delivery.attempt);
         self.tell(event, NoticeKind::Started, attempt, |_| {});
         let started = self.services.clock.now_ms();
+        let _shown = self
+            .services
+            .records
+            .runs_now(&event.id, &self.spec.name, attempt, started);
         let call = Call::new(self.services.clone(), self.spec.clone(), event.clone(), attempt);
         let Outcome {
             result, logs, wall, ..

@@ -16,8 +16,10 @@ const STEPS: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepState {
-    /// Waits for its turn (or runs).
+    /// Waits for its turn.
     Queued,
+    /// Runs; never kept, only shown.
+    Running,
     /// Failed, and will be tried again.
     Retry,
     /// Its effects are committed.
@@ -223,6 +225,7 @@ impl Records {
                 break;
             }
         }
+        self.running.show(&mut steps);
         steps.sort_by_key(|step| step.queued);
         Ok(in_causal_order(steps))
     }
@@ -231,7 +234,7 @@ impl Records {
 fn summarise(head: RunHead, steps: &[StepRecord]) -> RunSummary {
     let open = steps
         .iter()
-        .any(|step| matches!(step.state, StepState::Queued | StepState::Retry));
+        .any(|step| !matches!(step.state, StepState::Done | StepState::Dead));
     let dead = steps.iter().any(|step| step.state == StepState::Dead);
     let state = match (open, dead) {
         (true, _) => RunState::Running,
