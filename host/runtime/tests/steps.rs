@@ -364,3 +364,31 @@ async fn a_step_that_runs_is_shown_as_running_with_its_attempt() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_does_not_take_a_route_of_another_app() {
+    let bench = Bench::new().await;
+    let app = |name: &str, http: &str| {
+        let text = format!(
+            "[app]\nname = \"{name}\"\n[[function]]\nname = \"{name}-http\"\ncomponent = \"hello_http.wasm\"\n\
+             trigger = [{{ http = {http} }}]\ngrants.state.read = [\"hello\"]\n"
+        );
+        let file = bench.folder.path().join(format!("{name}.toml"));
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let deploy = async |file: PathBuf| bench.platform.deploy(&file).await.map(drop);
+    let first = app("first", r#"{ method = "GET", route = "/hello/{name}" }"#);
+    deploy(first.clone()).await.unwrap();
+    let refused = deploy(app("second", r#"{ route = "/hello/{who}" }"#)).await;
+    let reason = refused.unwrap_err().to_string();
+    assert_eq!(
+        reason,
+        "`http * /hello/{who}` of function `second-http` answers the requests of `http GET /hello/{name}`, which \
+         belongs to function `first-http` of the app `first`"
+    );
+    deploy(app("second", r#"{ method = "POST", route = "/hello/{who}" }"#))
+        .await
+        .unwrap();
+    deploy(first).await.unwrap();
+}

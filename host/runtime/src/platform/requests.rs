@@ -1,0 +1,169 @@
+//! Requests: an HTTP function's answer, held back until its effects are committed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+
+use super::Platform;
+use crate::effects::Draft;
+use crate::event::Event;
+use crate::manifest::Function;
+use crate::sandbox::{Body, Call, Failure, HttpFunction, Leftover, Program};
+use crate::trigger::RouteError;
+
+impl Platform {
+    /// Answers a request by the function that its route names.
+    pub async fn http(&self, request: http::Request<Body>) -> http::Response<Body> {
+        let route = self
+            .services
+            .router()
+            .http(request.method().as_str(), request.uri().path());
+        match route {
+            Err(error) => no_route(&request, &error),
+            Ok((function, _params)) => match self.http_function(&function) {
+                Some((spec, program)) => self.answer(spec, program, request).await,
+                None => problem(
+                    http::StatusCode::SERVICE_UNAVAILABLE,
+                    "the function is being replaced",
+                ),
+            },
+        }
+    }
+
+    /// The function that a request would go to.
+    pub fn route(&self, method: &str, path: &str) -> Option<Arc<Function>> {
+        let (function, _params) = self.services.router().http(method, path).ok()?;
+        Some(self.running().get(&function)?.function.spec.clone())
+    }
+
+    fn http_function(&self, name: &str) -> Option<(Arc<Function>, Arc<HttpFunction>)> {
+        let running = self.running();
+        let function = &running.get(name)?.function;
+        match &function.component.program {
+            Program::Http(program) => Some((function.spec.clone(), program.clone())),
+            Program::Event(_) => None,
+        }
+    }
+
+    /// Runs an HTTP function. One that may write is answered only when its effects are committed.
+    async fn answer(
+        &self,
+        spec: Arc<Function>,
+        program: Arc<HttpFunction>,
+        request: http::Request<Body>,
+    ) -> http::Response<Body> {
+        let started = std::time::Instant::now();
+        let traceparent = request
+            .headers()
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok());
+        let event = Event {
+            traceparent: self.services.child_traceparent(traceparent.unwrap_or_default()),
+            ..self.root(
+                "/http",
+                "tidegate.http",
+                Some(request.uri().path().to_owned()),
+                None,
+                Bytes::new(),
+            )
+        };
+        let call = Call::new(self.services.clone(), spec.clone(), Arc::new(event), 1);
+        let writes = spec.grants.may_write();
+        let (response, leftover) = program.run(&self.sandbox, call.clone(), request).await;
+        let response = match response {
+            Ok(response) if writes => match self.hold_back(response, leftover, &spec, &call).await {
+                Ok(response) => response,
+                Err(failure) => failed(&spec, &failure),
+            },
+            Ok(response) => response,
+            Err(failure) => failed(&spec, &failure),
+        };
+        let outcome = if response.status().is_server_error() {
+            "error"
+        } else {
+            "done"
+        };
+        self.services
+            .metrics
+            .invocation(&spec.name, outcome, started.elapsed().as_secs_f64());
+        response
+    }
+
+    async fn hold_back(
+        &self,
+        response: http::Response<Body>,
+        leftover: tokio::sync::oneshot::Receiver<Leftover>,
+        spec: &Function,
+        call: &Call,
+    ) -> Result<http::Response<Body>, Failure> {
+        let (head, body) = response.into_parts();
+        let body = body
+            .collect()
+            .await
+            .map_err(|error| Failure::Trap(error.to_string()))?
+            .to_bytes();
+        let leftover = leftover
+            .await
+            .map_err(|_| Failure::Trap("the instance is gone".into()))?;
+        let staged = leftover.result?;
+        if !staged.is_empty() {
+            let mut draft = Draft::new(&self.services);
+            draft.staged(staged, spec, &call.event);
+            draft.commit().await.map_err(|error| Failure::Retry {
+                reason: error.to_string(),
+                delay: None,
+            })?;
+        }
+        Ok(http::Response::from_parts(head, full(body)))
+    }
+}
+
+fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn problem(status: http::StatusCode, message: &str) -> http::Response<Body> {
+    let code = status
+        .canonical_reason()
+        .unwrap_or("Error")
+        .to_lowercase()
+        .replace(' ', "_");
+    let body = serde_json::json!({ "error": { "code": code, "message": message } }).to_string();
+    let mut response = http::Response::new(full(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+fn no_route(request: &http::Request<Body>, error: &RouteError) -> http::Response<Body> {
+    let (method, path) = (request.method(), request.uri().path());
+    match error {
+        RouteError::NotFound => problem(
+            http::StatusCode::NOT_FOUND,
+            &format!("no function has a route for `{method} {path}`"),
+        ),
+        RouteError::MethodNotAllowed(allowed) => {
+            let allowed = allowed.join(", ");
+            let message = format!("`{path}` does not take `{method}`; it takes {allowed}");
+            let mut response = problem(http::StatusCode::METHOD_NOT_ALLOWED, &message);
+            if let Ok(value) = http::HeaderValue::from_str(&allowed) {
+                response.headers_mut().insert(http::header::ALLOW, value);
+            }
+            response
+        }
+    }
+}
+
+fn failed(spec: &Function, failure: &Failure) -> http::Response<Body> {
+    tracing::warn!(function = spec.name, %failure, "request failed");
+    let status = match failure {
+        Failure::Limit(text) if text.contains("wall_time") => http::StatusCode::GATEWAY_TIMEOUT,
+        Failure::Retry { .. } => http::StatusCode::SERVICE_UNAVAILABLE,
+        _ => http::StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    problem(status, &format!("function `{}` failed: {failure}", spec.name))
+}
