@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Platform;
 use crate::effects::{Cause, Draft};
 use crate::manifest::{Manifest, Trigger};
-use crate::store::{CommitError, ObjectMeta, Publication};
+use crate::store::{CommitError, ObjectMeta, Publication, Unit};
 
 /// The table of buckets.
 pub const BUCKETS: &str = "$buckets";
@@ -13,6 +13,15 @@ pub const BUCKETS: &str = "$buckets";
 impl Platform {
     /// Publishes or deletes an object from outside; triggers fire.
     pub async fn publish(&self, publication: Publication) -> Result<ObjectMeta, CommitError> {
+        self.publish_with(publication, Unit::default()).await
+    }
+
+    /// The same, and `more` in the same unit.
+    pub async fn publish_with(
+        &self,
+        publication: Publication,
+        more: Unit,
+    ) -> Result<ObjectMeta, CommitError> {
         let (bucket, key) = (publication.bucket.clone(), publication.key.clone());
         let seen = ObjectMeta {
             key: key.clone(),
@@ -28,6 +37,7 @@ impl Platform {
             user: publication.user.clone(),
         };
         let mut draft = Draft::new(&self.services);
+        draft.unit = more;
         draft.object(
             publication,
             &Cause {

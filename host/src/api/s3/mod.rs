@@ -8,6 +8,7 @@ mod headers;
 mod listing;
 mod objects;
 mod operations;
+mod sums;
 mod uploads;
 
 use std::sync::Arc;

@@ -8,3 +8,4 @@ mod movielens;
 mod s3;
 mod shutdown;
 mod upload;
+mod uploads;
