@@ -81,6 +81,7 @@ impl Host {
         let bounds = |connections| Bounds {
             connections,
             head: config.gateway.head_timeout,
+            write: config.gateway.write_timeout,
             stop: LAST_REQUESTS,
         };
         let (stop, faces) = (&self.stop_servers, &self.faces);
