@@ -392,3 +392,24 @@ async fn an_app_does_not_take_a_route_of_another_app() {
         .unwrap();
     deploy(first).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_no_store_could_hold_is_refused_and_the_reason_says_so() {
+    let bench = Bench::new().await;
+    let long = "k".repeat(1025);
+    let reason = bench
+        .reason(json!({ "do": "state", "table": "counters", "key": long }))
+        .await;
+    assert!(
+        reason.contains("found a key of 1025 bytes, expected 1 to 1024"),
+        "{reason}"
+    );
+    let reason = bench.reason(json!({ "do": "count", "key": long })).await;
+    assert!(
+        reason.contains("found a key of 1025 bytes, expected 1 to 1024"),
+        "{reason}"
+    );
+    let read = json!({ "do": "read", "bucket": "data", "key": format!("in/{long}") });
+    let reason = bench.reason(read).await;
+    assert!(reason.contains("is longer than 1,024 bytes"), "{reason}");
+}

@@ -4,6 +4,7 @@
 mod bad_input;
 mod check;
 mod crash;
+mod full_disk;
 mod movielens;
 mod s3;
 mod shutdown;

@@ -293,7 +293,7 @@ impl<'a> Group<'a> {
         }
         if let Err(error) = self
             .batch()
-            .and_then(|batch| batch.commit().map_err(StoreError::new))
+            .and_then(|batch| batch.commit().map_err(|error| self.core.fail(&error)))
         {
             let events = std::mem::take(&mut self.settled);
             // The blobs stay: the journal may hold the unit that names them.
