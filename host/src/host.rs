@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use serde_json::json;
+use tidegate_runtime::jobs::CHECKPOINTS;
 use tidegate_runtime::platform::BUCKETS;
 use tidegate_runtime::store::embedded::Embedded;
 use tidegate_runtime::store::{Store, StoreError};
@@ -31,7 +32,7 @@ use crate::tls::Identity;
 use crate::worker::{self, Supervisor, Surroundings};
 
 /// Buckets that are there from the first start.
-const FIRST_BUCKETS: [&str; 3] = ["data", "models", "tidegate-jobs"];
+const FIRST_BUCKETS: [&str; 3] = ["data", "models", CHECKPOINTS];
 /// How long open requests may take to end after everything else has.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Platform;
 use crate::effects::{Cause, Draft};
+use crate::jobs::CHECKPOINTS;
 use crate::manifest::{Manifest, Trigger};
 use crate::store::{CommitError, ObjectMeta, Publication, Unit};
 
@@ -53,7 +54,7 @@ impl Platform {
 
 /// The buckets that a manifest names.
 pub(super) fn buckets_of(manifest: &Manifest) -> BTreeSet<String> {
-    let mut buckets = BTreeSet::from(["tidegate-jobs".to_owned()]);
+    let mut buckets = BTreeSet::from([CHECKPOINTS.to_owned()]);
     for function in &manifest.functions {
         let grants = &function.grants.objects;
         buckets.extend(
