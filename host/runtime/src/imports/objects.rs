@@ -183,6 +183,7 @@ impl Call {
             .grants
             .allows_read(&self.spec.name, bucket, key)
             .map_err(Error::Denied)?;
+        self.reads(bucket, key);
         let missing = || Error::NotFound(format!("object `{bucket}/{key}`"));
         let own = self
             .effects()

@@ -34,6 +34,8 @@ pub struct Call {
     effects: Mutex<Effects>,
     logs: Mutex<LogBuffer>,
     calls: AtomicU64,
+    /// The object that was opened last.
+    reading: Mutex<Option<String>>,
 }
 
 impl Call {
@@ -49,6 +51,7 @@ impl Call {
             effects: Mutex::new(Effects::new(bounds)),
             logs: Mutex::new(logs),
             calls: AtomicU64::new(0),
+            reading: Mutex::default(),
             services,
             spec,
             event,
@@ -80,6 +83,20 @@ impl Call {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(at, level, message);
+    }
+
+    /// Notes that the guest begins to read an object, for the reason of a trap.
+    pub fn reads(&self, bucket: &str, key: &str) {
+        let place = format!("{bucket}/{key}");
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    /// The object that the guest began to read last.
+    pub fn reading(&self) -> Option<String> {
+        self.reading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Takes the lines.
