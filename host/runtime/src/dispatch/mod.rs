@@ -164,7 +164,7 @@ impl Dispatcher {
         let count = staged.len();
         let mut draft = Draft::new(&self.services);
         draft.unit.settle.push(delivery.receipt.clone());
-        draft.done(name, event);
+        draft.done(name, &event.id);
         draft.staged(staged, &self.spec, event);
         let emitted = draft.entered().map(str::to_owned).collect();
         let step = StepRecord {

@@ -63,11 +63,11 @@ impl<'a> Draft<'a> {
         self.entered.iter().map(|event| event.id.as_str())
     }
 
-    /// Marks the event as handled by the function; a second marker is a conflict.
-    pub fn done(&mut self, function: &str, event: &Event) {
+    /// Marks the event (or request) as handled by the function; a second marker is a conflict.
+    pub fn done(&mut self, function: &str, event: &str) {
         self.unit.state.push(StateWrite {
             table: DONE.into(),
-            key: done_key(function, &event.id),
+            key: done_key(function, event),
             value: Some(Bytes::copy_from_slice(&self.now.to_be_bytes())),
             condition: Condition::Absent,
         });

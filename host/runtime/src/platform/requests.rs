@@ -6,11 +6,50 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 
 use super::Platform;
-use crate::effects::Draft;
+use crate::effects::{DONE, Draft, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
 use crate::sandbox::{Body, Call, Failure, HttpFunction, Leftover, Program};
+use crate::store::{CommitError, StoreError};
 use crate::trigger::RouteError;
+
+/// The header by which a client names a request that is to have its effects once.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Bytes of such a name.
+const LONGEST_KEY: usize = 255;
+
+/// A request whose effects are committed once, however often it is sent.
+struct Once(String);
+
+impl Once {
+    fn of(headers: &http::HeaderMap) -> Result<Option<Self>, String> {
+        let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+            return Ok(None);
+        };
+        let bytes = value.as_bytes();
+        let plain = (1..=LONGEST_KEY).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+        let text = value.to_str().ok().filter(|_| plain);
+        text.map(|text| Some(Self(text.to_owned()))).ok_or_else(|| {
+            format!(
+                "`Idempotency-Key` takes 1 to {LONGEST_KEY} visible ASCII characters, this one has {}",
+                bytes.len()
+            )
+        })
+    }
+
+    /// Among the done markers of a function, no event's: those have no `/`.
+    fn marker(&self) -> String {
+        format!("request/{}", self.0)
+    }
+
+    fn repeated(&self) -> http::Response<Body> {
+        let message = format!(
+            "the request with the `Idempotency-Key` `{}` has had its effects already; they are not applied again",
+            self.0
+        );
+        problem(http::StatusCode::CONFLICT, &message)
+    }
+}
 
 impl Platform {
     /// Answers a request by the function that its route names.
@@ -70,9 +109,18 @@ impl Platform {
         };
         let call = Call::new(self.services.clone(), spec.clone(), Arc::new(event), 1);
         let writes = spec.grants.may_write();
+        let once = match Once::of(request.headers()) {
+            Ok(once) => once.filter(|_| writes),
+            Err(reason) => return problem(http::StatusCode::BAD_REQUEST, &reason),
+        };
+        match self.was_done(&spec, once.as_ref()).await {
+            Ok(None) => {}
+            Ok(Some(repeated)) => return repeated,
+            Err(error) => return problem(http::StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
         let (response, leftover) = program.run(&self.sandbox, call.clone(), request).await;
         let response = match response {
-            Ok(response) if writes => match self.hold_back(response, leftover, &spec, &call).await {
+            Ok(response) if writes => match self.hold_back(response, leftover, &call, once.as_ref()).await {
                 Ok(response) => response,
                 Err(failure) => failed(&spec, &failure),
             },
@@ -90,12 +138,24 @@ impl Platform {
         response
     }
 
+    /// The answer to a request whose effects are committed already.
+    async fn was_done(
+        &self,
+        spec: &Function,
+        once: Option<&Once>,
+    ) -> Result<Option<http::Response<Body>>, StoreError> {
+        let Some(once) = once else { return Ok(None) };
+        let marker = done_key(&spec.name, &once.marker());
+        let found = self.services.store.get(DONE, &marker).await?;
+        Ok(found.map(|_| once.repeated()))
+    }
+
     async fn hold_back(
         &self,
         response: http::Response<Body>,
         leftover: tokio::sync::oneshot::Receiver<Leftover>,
-        spec: &Function,
         call: &Call,
+        once: Option<&Once>,
     ) -> Result<http::Response<Body>, Failure> {
         let (head, body) = response.into_parts();
         let body = body
@@ -109,11 +169,22 @@ impl Platform {
         let staged = leftover.result?;
         if !staged.is_empty() {
             let mut draft = Draft::new(&self.services);
-            draft.staged(staged, spec, &call.event);
-            draft.commit().await.map_err(|error| Failure::Retry {
-                reason: error.to_string(),
-                delay: None,
-            })?;
+            draft.staged(staged, &call.spec, &call.event);
+            if let Some(once) = once {
+                draft.done(&call.spec.name, &once.marker());
+            }
+            match (draft.commit().await, once) {
+                (Ok(()), _) => {}
+                (Err(CommitError::Conflict { table, .. }), Some(once)) if table == DONE => {
+                    return Ok(once.repeated());
+                }
+                (Err(error), _) => {
+                    return Err(Failure::Retry {
+                        reason: error.to_string(),
+                        delay: None,
+                    });
+                }
+            }
         }
         Ok(http::Response::from_parts(head, full(body)))
     }
