@@ -9,11 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use serde_json::json;
+use tidegate_runtime::jobs::CHECKPOINTS;
 use tidegate_runtime::platform::BUCKETS;
-use tidegate_runtime::store::Store;
 use tidegate_runtime::store::embedded::Embedded;
+use tidegate_runtime::store::{Store, StoreError};
 use tidegate_runtime::{Platform, PlatformConfig};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +32,7 @@ use crate::tls::Identity;
 use crate::worker::{self, Supervisor, Surroundings};
 
 /// Buckets that are there from the first start.
-const FIRST_BUCKETS: [&str; 3] = ["data", "models", "tidegate-jobs"];
+const FIRST_BUCKETS: [&str; 3] = ["data", "models", CHECKPOINTS];
 /// How long open requests may take to end after everything else has.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
@@ -44,6 +46,7 @@ pub struct Host {
     stop_servers: CancellationToken,
     worker: Option<tokio::task::JoinHandle<()>>,
     stop_worker: CancellationToken,
+    store: watch::Receiver<Option<StoreError>>,
 }
 
 impl Host {
@@ -56,7 +59,7 @@ impl Host {
         let tls = identity.server_config()?;
         let gateway = listen(config.gateway.listen, "the gateway", "--port 0").await?;
         let s3 = listen(config.s3.listen, "S3", "--s3-port 0").await?;
-        let faces = faces(config).await?;
+        let (faces, store) = faces(config).await?;
         make_buckets(&faces).await?;
         let mut host = Self {
             gateway: gateway.local_addr()?,
@@ -66,6 +69,7 @@ impl Host {
             stop_servers: CancellationToken::new(),
             worker: None,
             stop_worker: CancellationToken::new(),
+            store,
             faces,
         };
         host.serve(gateway, s3, tls);
@@ -81,6 +85,7 @@ impl Host {
         let bounds = |connections| Bounds {
             connections,
             head: config.gateway.head_timeout,
+            write: config.gateway.write_timeout,
             stop: LAST_REQUESTS,
         };
         let (stop, faces) = (&self.stop_servers, &self.faces);
@@ -178,6 +183,14 @@ impl Host {
             .context("cannot write to the standard output")
     }
 
+    /// Waits until the store takes no write any more: the host is of no use then, and has to be started again.
+    pub async fn failed(&self) -> StoreError {
+        let mut store = self.store.clone();
+        let failed = store.wait_for(Option::is_some).await;
+        let failed = failed.ok().and_then(|failed| failed.clone());
+        failed.unwrap_or_else(|| StoreError("the store is closed".into()))
+    }
+
     /// Lets what runs come to its end, within the configured time, and stops.
     pub async fn drain(mut self) {
         let deadline = self.faces.config.drain;
@@ -195,11 +208,12 @@ impl Host {
     }
 }
 
-async fn faces(config: Config) -> Result<Faces> {
+async fn faces(config: Config) -> Result<(Faces, watch::Receiver<Option<StoreError>>)> {
     let folder = config.data_dir.join("store");
     let place = folder.clone();
     let opened = tokio::task::spawn_blocking(move || Embedded::open(&place)).await?;
     let opened = opened.with_context(|| format!("cannot open the store in `{}`", folder.display()))?;
+    let failure = opened.failure();
     let store: Arc<dyn Store> = Arc::new(opened);
     let metrics = Arc::new(HostMetrics::default());
     let patience = Patience {
@@ -212,7 +226,7 @@ async fn faces(config: Config) -> Result<Faces> {
         ..PlatformConfig::new(config.data_dir.clone())
     };
     let platform = Platform::open(platform_config, store, workers.clone()).await?;
-    Ok(Faces {
+    let faces = Faces {
         recorder: Recorder::start(platform.clone(), config.recorder, metrics.clone()),
         credentials: Arc::new(Credentials::new(config.worker.token.clone())),
         stopping: CancellationToken::new(),
@@ -220,7 +234,8 @@ async fn faces(config: Config) -> Result<Faces> {
         platform,
         workers,
         metrics,
-    })
+    };
+    Ok((faces, failure))
 }
 
 async fn make_buckets(faces: &Faces) -> Result<()> {

@@ -408,3 +408,27 @@ async fn what_was_written_is_there_after_a_restart() {
     assert_eq!(std::fs::read(second.host.certificate()).unwrap(), certificate);
     second.host.drain().await;
 }
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_of_its_answer_is_cut_off() {
+    let started = start(|config| {
+        config.gateway.max_connections = 2;
+        config.gateway.write_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let path = "/api/v1/objects/data/large";
+    let (status, told) = started.send(Method::PUT, path, &[], vec![7; 64 << 20]).await;
+    assert_eq!(status, 200, "{told}");
+    // The client's own connection is one of the two; another client has to wait for the end of the deaf one's.
+    let mut deaf = TcpStream::connect(started.host.gateway()).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    deaf.write_all(request.as_bytes()).await.unwrap();
+    let other = client(&started.host);
+    let answer = other.get(format!("{}/health", started.base)).send();
+    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+    let answer = answer
+        .expect("the deaf client still holds its connection")
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    started.host.drain().await;
+}

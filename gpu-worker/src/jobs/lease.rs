@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::session::{JobError, Progress, Session};
 use crate::host::{Host, HostError, Leased};
@@ -30,6 +30,7 @@ pub struct HostSession {
     expires: Duration,
     runtime: Handle,
     progress: Mutex<Option<Progress>>,
+    reported: Notify,
     abandoned: AtomicBool,
     cancelled: AtomicBool,
 }
@@ -44,6 +45,7 @@ impl HostSession {
             expires: Duration::from_millis(leased.lease.expires_ms.max(1)),
             runtime: Handle::current(),
             progress: Mutex::new(None),
+            reported: Notify::new(),
             abandoned: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
         }
@@ -137,13 +139,15 @@ impl HostSession {
     }
 }
 
-/// Sends heartbeats until the lease is lost, the job cancelled or `stop` true; then the job is abandoned.
+/// Sends heartbeats until the lease is lost, the job cancelled or `stop` true; then the job is abandoned. What
+/// the job reports goes out at once: who follows it sees every epoch, however short.
 pub async fn keep(session: std::sync::Arc<HostSession>, mut stop: watch::Receiver<bool>) {
     let every = (session.expires / 5).min(BEAT);
     let mut last = Instant::now();
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
+            () = session.reported.notified() => {}
             _ = stop.wait_for(|stop| *stop) => break,
         }
         if !session.beat(&mut last).await {
@@ -209,6 +213,7 @@ impl Session for HostSession {
 
     fn report(&self, progress: Progress) {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+        self.reported.notify_one();
     }
 
     fn abandoned(&self) -> bool {

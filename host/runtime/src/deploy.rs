@@ -65,17 +65,17 @@ pub struct Places {
     pub cache: Option<PathBuf>,
 }
 
-/// Loads a manifest and all its components; every mistake is reported in one go.
+/// Loads a manifest and all its components; every mistake of all of them is reported in one go.
 pub fn load(
     sandbox: &Sandbox,
     file: &Path,
     places: &Places,
 ) -> Result<(Manifest, Vec<Deployable>), Mistakes> {
-    let manifest = Manifest::load(file)?;
+    let (manifest, mut mistakes) = Manifest::read(file)?;
     let folder = file.parent().unwrap_or(Path::new("."));
     let find = |spec: &Function| find(spec, folder, &places.components);
-    let functions = link(sandbox, &manifest, &file.display().to_string(), places, find)?;
-    Ok((manifest, functions))
+    let functions = link_all(sandbox, &manifest, &mut mistakes, places, find);
+    Mistakes::none(&file.display().to_string(), mistakes).map(|()| (manifest, functions))
 }
 
 /// Compiles and checks the components that `bytes_of` finds.
@@ -87,9 +87,24 @@ pub fn link(
     bytes_of: impl Fn(&Function) -> Result<Vec<u8>, String>,
 ) -> Result<Vec<Deployable>, Mistakes> {
     let mut mistakes = Vec::new();
+    let functions = link_all(sandbox, manifest, &mut mistakes, places, bytes_of);
+    Mistakes::none(file, mistakes).map(|()| functions)
+}
+
+/// The functions whose component could be read, also where other parts of the manifest are mistaken.
+fn link_all(
+    sandbox: &Sandbox,
+    manifest: &Manifest,
+    mistakes: &mut Vec<Mistake>,
+    places: &Places,
+    bytes_of: impl Fn(&Function) -> Result<Vec<u8>, String>,
+) -> Vec<Deployable> {
     let mut functions = Vec::new();
-    for spec in &manifest.functions {
-        let at = |message: String| Mistake::new(format!("function.{}.component", spec.name), None, message);
+    for (path, spec) in manifest.placed() {
+        if spec.component.as_os_str().is_empty() {
+            continue;
+        }
+        let at = |message: String| Mistake::new(format!("{path}.component"), None, message);
         let loaded = bytes_of(spec).and_then(|bytes| {
             let component = Component::load(sandbox, &bytes, places.cache.as_deref())
                 .map_err(|error| format!("component `{}`: {error}", spec.component.display()))?;
@@ -98,7 +113,8 @@ pub fn link(
         match loaded {
             Err(message) => mistakes.push(at(message)),
             Ok((bytes, component)) => {
-                mistakes.extend(mismatches(spec, &component).into_iter().map(at));
+                let wrong = mismatches(spec, &component, &mistaken_grants(&path, mistakes));
+                mistakes.extend(wrong.into_iter().map(at));
                 functions.push(Deployable {
                     spec: Arc::new(spec.clone()),
                     component,
@@ -107,11 +123,18 @@ pub fn link(
             }
         }
     }
-    if mistakes.is_empty() {
-        Ok(functions)
-    } else {
-        Err(Mistakes::new(file.to_owned(), mistakes))
-    }
+    functions
+}
+
+/// The grants of a function that could not be read: that they are missing was said already.
+fn mistaken_grants(path: &str, mistakes: &[Mistake]) -> Vec<String> {
+    let grants = format!("{path}.grants");
+    mistakes
+        .iter()
+        .filter_map(|mistake| mistake.path.strip_prefix(&grants))
+        .map(|rest| rest.trim_start_matches('.'))
+        .map(|rest| rest.split(['.', '[']).next().unwrap_or_default().to_owned())
+        .collect()
 }
 
 fn find(spec: &Function, folder: &Path, others: &[PathBuf]) -> Result<Vec<u8>, String> {
@@ -133,7 +156,7 @@ fn find(spec: &Function, folder: &Path, others: &[PathBuf]) -> Result<Vec<u8>, S
 }
 
 /// What the component is or wants against what the manifest says.
-fn mismatches(spec: &Function, component: &Component) -> Vec<String> {
+fn mismatches(spec: &Function, component: &Component, mistaken: &[String]) -> Vec<String> {
     let name = spec.component.display();
     let kind = component.program.kind();
     let mut wrong = Vec::new();
@@ -154,7 +177,11 @@ fn mismatches(spec: &Function, component: &Component) -> Vec<String> {
         }
     }
     for import in &component.imports {
-        if let Some(missing) = missing_grant(spec, import) {
+        if let Some(missing) = missing_grant(spec, import)
+            && !mistaken
+                .iter()
+                .any(|grant| grant.is_empty() || missing.starts_with(grant.as_str()))
+        {
             wrong.push(format!(
                 "component `{name}` imports `{import}`, but the manifest has no grant `{missing}`"
             ));

@@ -408,3 +408,80 @@ component = "nowhere.wasm"
         assert!(refused.contains(expected), "missing {expected:?} in\n{refused}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_runs_is_shown_as_running_with_its_attempt() {
+    let bench = Bench::new().await;
+    let json = Some("application/json".to_owned());
+    let deed = Bytes::from(json!({ "do": "spin" }).to_string());
+    let accepted = bench.platform.emit("Do", None, json, deed).await.unwrap();
+    let started = Instant::now();
+    for attempt in 1..=3 {
+        loop {
+            let run = bench
+                .platform
+                .records()
+                .run(&accepted.run)
+                .await
+                .unwrap()
+                .unwrap();
+            let step = &run.steps[0];
+            if (step.state, step.attempt) == (StepState::Running, attempt) {
+                assert_eq!(run.state, RunState::Running);
+                assert!(step.started.is_some() && step.finished.is_none(), "{step:?}");
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(30), "{attempt}: {run:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_does_not_take_a_route_of_another_app() {
+    let bench = Bench::new().await;
+    let app = |name: &str, http: &str| {
+        let text = format!(
+            "[app]\nname = \"{name}\"\n[[function]]\nname = \"{name}-http\"\ncomponent = \"hello_http.wasm\"\n\
+             trigger = [{{ http = {http} }}]\ngrants.state.read = [\"hello\"]\n"
+        );
+        let file = bench.folder.path().join(format!("{name}.toml"));
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let deploy = async |file: PathBuf| bench.platform.deploy(&file).await.map(drop);
+    let first = app("first", r#"{ method = "GET", route = "/hello/{name}" }"#);
+    deploy(first.clone()).await.unwrap();
+    let refused = deploy(app("second", r#"{ route = "/hello/{who}" }"#)).await;
+    let reason = refused.unwrap_err().to_string();
+    assert_eq!(
+        reason,
+        "`http * /hello/{who}` of function `second-http` answers the requests of `http GET /hello/{name}`, which \
+         belongs to function `first-http` of the app `first`"
+    );
+    deploy(app("second", r#"{ method = "POST", route = "/hello/{who}" }"#))
+        .await
+        .unwrap();
+    deploy(first).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_no_store_could_hold_is_refused_and_the_reason_says_so() {
+    let bench = Bench::new().await;
+    let long = "k".repeat(1025);
+    let reason = bench
+        .reason(json!({ "do": "state", "table": "counters", "key": long }))
+        .await;
+    assert!(
+        reason.contains("found a key of 1025 bytes, expected 1 to 1024"),
+        "{reason}"
+    );
+    let reason = bench.reason(json!({ "do": "count", "key": long })).await;
+    assert!(
+        reason.contains("found a key of 1025 bytes, expected 1 to 1024"),
+        "{reason}"
+    );
+    let read = json!({ "do": "read", "bucket": "data", "key": format!("in/{long}") });
+    let reason = bench.reason(read).await;
+    assert!(reason.contains("is longer than 1,024 bytes"), "{reason}");
+}

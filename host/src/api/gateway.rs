@@ -9,7 +9,6 @@ use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
 use serde_json::json;
 use tidegate_runtime::manifest::Function;
 use tidegate_runtime::sandbox::Body;
@@ -17,9 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 
 use super::error::ApiError;
+use super::outgoing::{self, Slots};
 use super::{Faces, guard, metrics, objects, v1, worker};
 use crate::recorder::{Place, Record};
-use crate::server::{Handler, Peer, Unhurried};
+use crate::server::{Handler, Incoming, Peer, Unhurried};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -126,7 +126,7 @@ impl Gateway {
             .faces
             .platform
             .route(request.method().as_str(), request.uri().path());
-        let _slots = self.slots_for(spec.as_deref()).await?;
+        let slots = self.slots_for(spec.as_deref()).await?;
         let bound = self.faces.config.gateway.max_body;
         if objects::announced(request.headers()).is_some_and(|size| size > bound) {
             return Err(ApiError::too_large("the request's body", bound));
@@ -142,14 +142,12 @@ impl Gateway {
         if exceeded.load(Ordering::Relaxed) {
             return Err(ApiError::too_large("the request's body", bound));
         }
-        Ok(response)
+        let pause = self.faces.config.gateway.write_timeout;
+        Ok(outgoing::hold(response, slots, pause))
     }
 
     /// Room for one more request, of all and of this function; waits for it a little.
-    async fn slots_for(
-        &self,
-        spec: Option<&Function>,
-    ) -> Result<[Option<OwnedSemaphorePermit>; 2], ApiError> {
+    async fn slots_for(&self, spec: Option<&Function>) -> Result<Slots, ApiError> {
         let wait = self.faces.config.gateway.queue_wait;
         let all = take(self.slots.clone(), wait).await.ok_or_else(|| {
             let message = format!(

@@ -5,6 +5,7 @@ pub mod gateway;
 pub mod guard;
 pub mod metrics;
 pub mod objects;
+mod outgoing;
 pub mod s3;
 pub mod v1;
 pub mod worker;

@@ -12,7 +12,7 @@ use axum::{Extension, Router};
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tidegate_runtime::jobs::{EndError, Job, Jobs, LeaseLost};
+use tidegate_runtime::jobs::{CHECKPOINTS, EndError, Job, Jobs, LeaseLost, Leased};
 use tidegate_runtime::store::StoreError;
 
 use super::error::{ApiError, Json};
@@ -20,8 +20,6 @@ use super::{Faces, guard, objects};
 
 /// The header that carries a lease's token.
 pub const LEASE_HEADER: &str = "x-tidegate-lease";
-/// The bucket of checkpoints.
-pub const CHECKPOINTS: &str = "tidegate-jobs";
 /// The longest wait for a job that one request may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -155,32 +153,19 @@ async fn lease(
     Extension(caller): Extension<Caller>,
     Json(asked): Json<Lease>,
 ) -> Result<Response, ApiError> {
-    // A task of its own: a job that was claimed must be held, even when the worker went away meanwhile.
-    let leasing = tokio::spawn(async move {
-        let wait = Duration::from_millis(asked.wait_ms).min(LONGEST_WAIT);
-        let leasing = faces.platform.jobs().lease(&asked.worker, &asked.kinds, wait);
-        let leased = faces
-            .stopping
-            .run_until_cancelled(leasing)
-            .await
-            .transpose()?
-            .flatten();
-        if let Some(leased) = &leased {
-            let job = &leased.job;
-            tracing::info!(
-                job = job.id,
-                kind = job.kind,
-                attempt = job.attempt,
-                worker = asked.worker,
-                "job leased"
-            );
-            if caller == Caller::Child {
-                faces.credentials.child_holds(&job.id, &leased.token);
+    let (hand_over, handed) = tokio::sync::oneshot::channel();
+    // A task of its own: a job that was claimed is held, or given back when its worker has gone meanwhile.
+    tokio::spawn(async move {
+        let leased = claim(&faces, caller, &asked).await;
+        if let Err(Ok(Some(unheard))) = hand_over.send(leased) {
+            let (job, worker) = (&unheard.job.id, &asked.worker);
+            tracing::info!(job, worker, "the worker went away before it got the job");
+            if let Err(error) = faces.platform.jobs().take_back(job, &unheard.token).await {
+                tracing::warn!(job, %error, "the job is lost to this worker until the next start");
             }
         }
-        Ok::<_, StoreError>(leased)
     });
-    let leased = leasing.await.map_err(StoreError::new)??;
+    let leased = handed.await.map_err(StoreError::new)??;
     let Some(leased) = leased else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
@@ -190,6 +175,27 @@ async fn lease(
         "lease": { "token": leased.token, "expires_ms": leased.expires.as_millis() as u64 },
     });
     Ok(Json(answer).into_response())
+}
+
+async fn claim(faces: &Faces, caller: Caller, asked: &Lease) -> Result<Option<Leased>, StoreError> {
+    let wait = Duration::from_millis(asked.wait_ms).min(LONGEST_WAIT);
+    let leasing = faces.platform.jobs().lease(&asked.worker, &asked.kinds, wait);
+    let leased = faces.stopping.run_until_cancelled(leasing).await;
+    let leased = leased.transpose()?.flatten();
+    if let Some(leased) = &leased {
+        let job = &leased.job;
+        tracing::info!(
+            job = job.id,
+            kind = job.kind,
+            attempt = job.attempt,
+            worker = asked.worker,
+            "job leased"
+        );
+        if caller == Caller::Child {
+            faces.credentials.child_holds(&job.id, &leased.token);
+        }
+    }
+    Ok(leased)
 }
 
 #[derive(Deserialize)]

@@ -84,8 +84,6 @@ fn tell_of_jobs(run: &mut Value) {
             .iter()
             .find(|job| job["id"] == step["event"] && field(job, "phase") == "running");
         if let Some(job) = job {
-            step["state"] = "running".into();
-            step["attempt"] = job["attempt"].clone();
             step["reason"] = super::jobs::detail(job).into();
         }
     }

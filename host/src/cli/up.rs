@@ -63,7 +63,13 @@ impl Up {
             () = signals.next() => return Ok(ExitCode::from(CUT_SHORT as u8)),
         };
         host.announce()?;
-        signals.next().await;
+        tokio::select! {
+            () = signals.next() => {}
+            error = host.failed() => {
+                tracing::error!(%error, "ending, so that a new start can recover what was committed");
+                anyhow::bail!("{error}; start the host again");
+            }
+        }
         tokio::spawn(async move {
             signals.next().await;
             tracing::warn!("told twice to end: ending at once");

@@ -53,6 +53,8 @@ pub struct GatewayConfig {
     pub head_timeout: Duration,
     /// Between two pieces of a request's body.
     pub body_timeout: Duration,
+    /// Until a client that takes nothing of its answer is cut off.
+    pub write_timeout: Duration,
 }
 
 /// The S3 endpoint.
@@ -175,6 +177,7 @@ fn read_gateway(from: &mut Reader) -> GatewayConfig {
         queue_wait: from.duration("gateway.queue_wait", "2s", ("0s", "1m")),
         head_timeout: from.duration("gateway.head_timeout", "30s", ("100ms", "10m")),
         body_timeout: from.duration("gateway.body_timeout", "30s", ("100ms", "10m")),
+        write_timeout: from.duration("gateway.write_timeout", "30s", ("100ms", "10m")),
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Options {
     pub port: Option<u16>,
     /// The one core that it and its worker may use; all of them when none is given.
     pub core: Option<usize>,
+    /// A program with arguments that starts it in its own place, such as `env --ignore-signal=XFSZ`.
+    pub under: Vec<String>,
     /// More variables of its environment.
     pub env: Vec<(String, String)>,
 }
@@ -156,12 +158,6 @@ impl Host {
         Ok(true)
     }
 
-    /// Kills it, and starts it again on the same data.
-    pub async fn kill_and_restart(&mut self) -> Result<()> {
-        self.kill().await?;
-        self.restart().await
-    }
-
     /// Starts it again on the same data, once it has ended.
     pub async fn restart(&mut self) -> Result<()> {
         let mut child = spawn(&self.install, &self.options, &self.data_dir)?;
@@ -200,11 +196,19 @@ fn spawn(install: &Install, options: &Options, data_dir: &Path) -> Result<Child>
         .append(true)
         .open(log_file(data_dir));
     let log = log.with_context(|| format!("cannot write a log in `{}`", data_dir.display()))?;
-    let mut command = match options.core {
-        Some(core) => {
-            let mut pinned = Command::new("taskset");
-            pinned.args(["-c", &core.to_string()]).arg(&install.tidegate);
-            pinned
+    let mut under = options.under.clone();
+    under.extend(
+        options
+            .core
+            .map(|core| ["taskset".into(), "-c".into(), core.to_string()])
+            .into_iter()
+            .flatten(),
+    );
+    let mut command = match under.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(&install.tidegate);
+            command
         }
         None => Command::new(&install.tidegate),
     };

@@ -67,6 +67,8 @@ pub struct Run {
     pub subject: Option<String>,
     /// `running`, `done`, `dead` or `paused`; told by the list of runs.
     pub state: Option<String>,
+    /// When its last step ended, in milliseconds since 1970; none while one waits or runs.
+    pub finished: Option<u64>,
     /// Its steps, when one run was asked for; a bare count in the list of runs.
     #[serde(deserialize_with = "steps")]
     pub steps: Vec<Step>,

@@ -44,7 +44,7 @@ impl Dispatcher {
         match verdict.again {
             Some(delay) => self.try_again(&mut draft, delivery, delay),
             None => {
-                draft.ended(name, event, Ending::Dead);
+                draft.ended(name, &event.id, Ending::Dead);
                 let letter = self.letter(delivery, &failure, &verdict.reason, &ran);
                 draft.unit.state.push(letter.write());
             }
@@ -77,7 +77,7 @@ impl Dispatcher {
             .clock
             .now_ms()
             .saturating_add(delay.as_millis() as u64);
-        draft.unended(&self.spec.name, &delivery.event);
+        draft.unended(&self.spec.name, &delivery.event.id);
         draft.unit.enqueue.push(Enqueue {
             queue: self.spec.name.clone(),
             event: delivery.event.clone(),

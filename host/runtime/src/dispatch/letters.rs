@@ -287,7 +287,7 @@ mod tests {
 
     async fn die(services: &Services, letter: &DeadLetter) {
         let mut draft = Draft::new(services);
-        draft.ended(&letter.function, &letter.event, Ending::Dead);
+        draft.ended(&letter.function, &letter.event.id, Ending::Dead);
         draft.unit.state.push(letter.write());
         draft.commit().await.unwrap();
     }

@@ -118,6 +118,10 @@ impl Dispatcher {
         let (event, attempt) = (&delivery.event, delivery.attempt);
         self.tell(event, NoticeKind::Started, attempt, |_| {});
         let started = self.services.clock.now_ms();
+        let _shown = self
+            .services
+            .records
+            .runs_now(&event.id, &self.spec.name, attempt, started);
         let call = Call::new(self.services.clone(), self.spec.clone(), event.clone(), attempt);
         let Outcome {
             result,
@@ -162,7 +166,7 @@ impl Dispatcher {
         let count = staged.len();
         let mut draft = Draft::new(&self.services);
         draft.unit.settle.push(delivery.receipt.clone());
-        draft.ended(name, event, Ending::Done);
+        draft.ended(name, &event.id, Ending::Done);
         draft.staged(staged, &self.spec, event);
         let emitted = draft.entered().map(str::to_owned).collect();
         let step = StepRecord {

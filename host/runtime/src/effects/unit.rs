@@ -95,20 +95,20 @@ impl<'a> Draft<'a> {
         self.entered.iter().map(|event| event.id.as_str())
     }
 
-    /// Marks the function's handling of the event as ended; a second marker is a conflict.
-    pub fn ended(&mut self, function: &str, event: &Event, ending: Ending) {
+    /// Marks the function's handling of an event (or a request) as ended; a second marker is a conflict.
+    pub fn ended(&mut self, function: &str, event: &str, ending: Ending) {
         self.mark(function, event, Some(ending.write(self.now)));
     }
 
     /// Lets the unit commit only where the function's handling of the event has not ended.
-    pub fn unended(&mut self, function: &str, event: &Event) {
+    pub fn unended(&mut self, function: &str, event: &str) {
         self.mark(function, event, None);
     }
 
-    fn mark(&mut self, function: &str, event: &Event, value: Option<Bytes>) {
+    fn mark(&mut self, function: &str, event: &str, value: Option<Bytes>) {
         self.unit.state.push(StateWrite {
             table: DONE.into(),
-            key: done_key(function, &event.id),
+            key: done_key(function, event),
             value,
             condition: Condition::Absent,
         });

@@ -1,7 +1,7 @@
 //! `events`: emit.
 
-use super::Error;
 use super::bindings::tidegate::function::events;
+use super::{Error, LONGEST_KEY, at_most};
 use crate::effects::Emission;
 use crate::sandbox::Guest;
 
@@ -18,6 +18,9 @@ impl crate::sandbox::Call {
             .grants
             .allows_emit(&self.spec.name, &event.kind)
             .map_err(Error::Denied)?;
+        let bytes = |text: &Option<String>| text.as_deref().map_or(0, str::len);
+        at_most("bytes of a subject", bytes(&event.subject), LONGEST_KEY)?;
+        at_most("bytes of a content type", bytes(&event.content_type), LONGEST_KEY)?;
         let mut effects = self.effects();
         let id = self.derived_id(effects.ordinal());
         effects.emit(Emission {

@@ -3,11 +3,14 @@
 use wasmtime::component::Accessor;
 
 use super::bindings::tidegate::function::jobs;
-use super::{Error, Imports};
+use super::{Error, Imports, at_most, valid_key};
 use crate::effects::Submission;
 use crate::jobs::{Job, Phase};
 use crate::manifest::BucketPrefix;
 use crate::sandbox::{Call, Guest};
+
+/// Places that a job may read, and as many that it may write.
+const PLACES: usize = 1000;
 
 impl jobs::Host for Guest {
     fn submit(&mut self, job: jobs::Submission) -> wasmtime::Result<Result<String, Error>> {
@@ -31,6 +34,8 @@ impl Call {
         let (name, grants) = (&self.spec.name, &self.spec.grants);
         grants.allows_submit(name, &job.kind).map_err(Error::Denied)?;
         grants.allows_emit(name, &job.emits).map_err(Error::Denied)?;
+        at_most("places to read", job.reads.len(), PLACES)?;
+        at_most("places to write", job.writes.len(), PLACES)?;
         self.check_places(&job.reads, &grants.objects.read, "objects.read")?;
         self.check_places(&job.writes, &grants.objects.write, "objects.write")?;
         let config = serde_json::from_str(&job.config)
@@ -64,6 +69,7 @@ impl Call {
     }
 
     async fn job_status(&self, id: &str) -> Result<jobs::Status, Error> {
+        valid_key(id)?;
         let job = Job::load(self.services.store.as_ref(), id).await;
         let job = job.map_err(|error| self.unavailable(error))?;
         let job = job.ok_or_else(|| Error::NotFound(format!("job `{id}`")))?;

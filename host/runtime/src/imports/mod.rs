@@ -84,12 +84,14 @@ fn at_most(what: &str, found: usize, allowed: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Bytes of a key of state and of a name, as of an object's key.
+const LONGEST_KEY: usize = 1024;
+
 /// Keys of state and names of tables: not empty, bounded, and free of the byte that separates them.
 fn valid_key(key: &str) -> Result<(), Error> {
-    const LONGEST: usize = 1024;
-    if key.is_empty() || key.len() > LONGEST || key.contains('\0') {
+    if key.is_empty() || key.len() > LONGEST_KEY || key.contains('\0') {
         return Err(Error::Invalid(format!(
-            "found a key of {} bytes, expected 1 to {LONGEST} bytes without NUL",
+            "found a key of {} bytes, expected 1 to {LONGEST_KEY} bytes without NUL",
             key.len()
         )));
     }

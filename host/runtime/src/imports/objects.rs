@@ -7,7 +7,7 @@ use bytes::Bytes;
 use wasmtime::component::{Accessor, Resource};
 
 use super::bindings::tidegate::function::objects;
-use super::{Error, Imports, valid_key};
+use super::{Error, Imports, LONGEST_KEY, at_most, valid_key};
 use crate::sandbox::{Call, Guest};
 use crate::store::{Condition, ObjectMeta, ObjectReader, Publication, StageWriter};
 
@@ -187,6 +187,7 @@ impl Call {
             .grants
             .allows_read(&self.spec.name, bucket, key)
             .map_err(Error::Denied)?;
+        self.reads(bucket, key);
         let missing = || Error::NotFound(format!("object `{bucket}/{key}`"));
         let own = self
             .effects()
@@ -270,6 +271,11 @@ impl Call {
             .grants
             .allows_list(&self.spec.name, bucket, prefix)
             .map_err(Error::Denied)?;
+        at_most(
+            "bytes of a key",
+            after.as_deref().map_or(0, str::len),
+            LONGEST_KEY,
+        )?;
         let limit = limit.clamp(1, PAGE);
         let page = self
             .services

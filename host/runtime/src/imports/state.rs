@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wasmtime::component::Accessor;
 
 use super::bindings::tidegate::function::state;
-use super::{Error, Imports, at_most, valid_key};
+use super::{Error, Imports, LONGEST_KEY, at_most, valid_key};
 use crate::sandbox::{Call, Guest};
 use crate::store::{Condition, Order, StateWrite, Versioned};
 
@@ -102,6 +102,7 @@ impl Call {
             .allows_state_read(&self.spec.name, table)
             .map_err(Error::Denied)?;
         at_most("keys", keys.len(), PAGE)?;
+        keys.iter().try_for_each(|key| valid_key(key))?;
         let rows = self.state_rows(table, &keys).await?;
         Ok(keys
             .into_iter()
@@ -138,6 +139,12 @@ impl Call {
             .grants
             .allows_state_read(&self.spec.name, table)
             .map_err(Error::Denied)?;
+        at_most("bytes of a prefix", prefix.len(), LONGEST_KEY)?;
+        at_most(
+            "bytes of a key",
+            after.as_deref().map_or(0, str::len),
+            LONGEST_KEY,
+        )?;
         let limit = limit.clamp(1, PAGE);
         let page = self
             .services

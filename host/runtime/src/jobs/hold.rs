@@ -73,6 +73,11 @@ impl Jobs {
             };
         }
         let token = self.services.new_id();
+        let step = job.step();
+        let shown = self
+            .services
+            .records
+            .runs_now(&step.event, &step.function, job.attempt, now);
         let lease = Lease {
             token: token.clone(),
             worker: worker.into(),
@@ -81,6 +86,7 @@ impl Jobs {
             version,
             started: now,
             expires: now + LEASE.as_millis() as u64,
+            _shown: Arc::new(shown),
         };
         leases.insert(job.id.clone(), lease);
         drop(leases);

@@ -25,15 +25,24 @@ impl Mistake {
 pub struct Mistakes {
     /// The manifest.
     pub file: String,
-    /// The mistakes, in the order of the file.
+    /// The mistakes, in the order of the file; those without a line come last.
     pub list: Vec<Mistake>,
 }
 
 impl Mistakes {
     /// The mistakes of a file.
     pub fn new(file: String, mut list: Vec<Mistake>) -> Self {
-        list.sort_by_key(|mistake| mistake.line);
+        list.sort_by_key(|mistake| mistake.line.unwrap_or(usize::MAX));
         Self { file, list }
+    }
+
+    /// An error where there is a mistake.
+    pub fn none(file: &str, list: Vec<Mistake>) -> Result<(), Self> {
+        if list.is_empty() {
+            Ok(())
+        } else {
+            Err(Self::new(file.to_owned(), list))
+        }
     }
 }
 

@@ -235,8 +235,9 @@ pub struct RecordSpec {
 }
 
 impl Manifest {
-    /// Reads a manifest of up to 1 MiB from a file.
-    pub fn load(file: &Path) -> Result<Self, Mistakes> {
+    /// Reads as much of a manifest of up to 1 MiB as can be read, with what is wrong with it: so that more can be
+    /// checked before everything is reported. A mistaken value is the default in what is read.
+    pub fn read(file: &Path) -> Result<(Self, Vec<Mistake>), Mistakes> {
         let name = file.display().to_string();
         let unreadable =
             |reason: String| Mistakes::new(name.clone(), vec![Mistake::new(String::new(), None, reason)]);
@@ -250,12 +251,20 @@ impl Manifest {
         }
         let text =
             std::fs::read_to_string(file).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
-        Self::parse(&text, &name)
+        parse::manifest(&text).map_err(|mistakes| Mistakes::new(name, mistakes))
     }
 
     /// Reads a manifest; every mistake is reported in one go.
     pub fn parse(text: &str, file: &str) -> Result<Self, Mistakes> {
-        parse::manifest(text).map_err(|mistakes| Mistakes::new(file.to_owned(), mistakes))
+        let (manifest, mistakes) =
+            parse::manifest(text).map_err(|mistakes| Mistakes::new(file.to_owned(), mistakes))?;
+        Mistakes::none(file, mistakes).map(|()| manifest)
+    }
+
+    /// The functions, each with its dotted path in mistakes.
+    pub fn placed(&self) -> impl Iterator<Item = (String, &Function)> {
+        let functions = self.functions.iter().enumerate();
+        functions.map(|(index, function)| (parse::path_of(&function.name, index), function))
     }
 }
 

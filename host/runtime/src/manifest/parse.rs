@@ -14,7 +14,8 @@ use super::{App, Function, Grants, Manifest, Mistake, RecordSpec};
 
 const NAME: &str = "1 to 63 lower-case letters, digits, `-` and `_`, starting with a letter";
 
-pub(super) fn manifest(text: &str) -> Result<Manifest, Vec<Mistake>> {
+/// What could be read, with what is wrong with it; an error where the text is no TOML.
+pub(super) fn manifest(text: &str) -> Result<(Manifest, Vec<Mistake>), Vec<Mistake>> {
     let root = parse(text)?;
     let notes = Notes::default();
     let mut fields = Fields::of(&notes, "", root);
@@ -24,16 +25,13 @@ pub(super) fn manifest(text: &str) -> Result<Manifest, Vec<Mistake>> {
     let functions = functions(&notes, fields.take("function"), fields.line);
     fields.finish();
     contradictions(&notes, &functions);
-    let list = notes.into_list();
-    if !list.is_empty() {
-        return Err(list);
-    }
     let functions = functions.into_iter().map(|(function, _)| function).collect();
-    Ok(Manifest {
+    let manifest = Manifest {
         app: App { name },
         functions,
         text: text.to_owned(),
-    })
+    };
+    Ok((manifest, notes.into_list()))
 }
 
 fn functions(notes: &Notes, node: Option<Node>, line: usize) -> Vec<(Function, usize)> {
@@ -64,15 +62,25 @@ fn functions(notes: &Notes, node: Option<Node>, line: usize) -> Vec<(Function, u
     }
 }
 
+/// The dotted path of the function `name`, the `index`-th; of one without a valid name by its place.
+pub(super) fn path_of(name: &str, index: usize) -> String {
+    if name.is_empty() {
+        format!("function[{index}]")
+    } else {
+        format!("function.{name}")
+    }
+}
+
 fn function(notes: &Notes, index: usize, node: Node) -> (Function, usize) {
     let line = node.line;
-    let path = match &node.value {
+    let name = match &node.value {
         Value::Table(entries) => match entries.get("name").map(|name| &name.value) {
-            Some(Value::Text(name)) if is_name(name) => format!("function.{name}"),
-            _ => format!("function[{index}]"),
+            Some(Value::Text(name)) if is_name(name) => name,
+            _ => "",
         },
-        _ => format!("function[{index}]"),
+        _ => "",
     };
+    let path = path_of(name, index);
     let mut fields = Fields::of(notes, &path, node);
     let function = Function {
         name: fields.required("name", NAME, is_name).unwrap_or_default(),

@@ -10,6 +10,8 @@ use crate::trigger::INVOKE;
 
 /// Event types that start with this are the platform's to emit.
 const SYSTEM_TYPES: &str = "tidegate.";
+/// Bytes of a name of a table, a type, a model or a secret: it is part of keys in the store.
+const LONGEST_NAME: usize = 255;
 
 pub(super) fn is_name(name: &str) -> bool {
     (1..=63).contains(&name.len())
@@ -63,6 +65,13 @@ pub(super) fn granted_name(text: &str) -> Result<String, String> {
         return Err(format!(
             "found {}, expected a name that does not start with `{SYSTEM_PREFIX}`",
             quoted(text)
+        ));
+    }
+    if text.len() > LONGEST_NAME {
+        return Err(format!(
+            "found {} of {} bytes, expected a name of up to {LONGEST_NAME}",
+            quoted(text),
+            text.len()
         ));
     }
     Ok(text.to_owned())

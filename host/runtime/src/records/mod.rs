@@ -2,6 +2,7 @@
 
 mod logs;
 mod notice;
+mod running;
 mod runs;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use tokio::sync::broadcast;
 
 pub use logs::{Level, LogBuffer, LogLine, Logged, log_write};
 pub use notice::{Notice, NoticeKind};
+pub use running::Running;
 pub use runs::{RunDetail, RunHead, RunState, RunSummary, StepRecord, StepState};
 
 use crate::store::Store;
@@ -26,6 +28,7 @@ const NOTICES: usize = 16_384;
 pub struct Records {
     store: Arc<dyn Store>,
     notices: broadcast::Sender<Arc<Notice>>,
+    running: Arc<running::Steps>,
 }
 
 impl Records {
@@ -34,6 +37,7 @@ impl Records {
         Self {
             store,
             notices: broadcast::channel(NOTICES).0,
+            running: Arc::default(),
         }
     }
 

@@ -17,8 +17,10 @@ const STEPS: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepState {
-    /// Waits for its turn (or runs).
+    /// Waits for its turn.
     Queued,
+    /// Runs; never kept, only shown.
+    Running,
     /// Failed, and will be tried again.
     Retry,
     /// Its effects are committed.
@@ -249,15 +251,19 @@ impl Records {
                 break;
             }
         }
+        self.running.show(&mut steps);
         steps.sort_by_key(|step| step.queued);
         Ok(in_causal_order(steps))
     }
 }
 
 fn summarise(head: RunHead, steps: &[StepRecord]) -> RunSummary {
-    let open = steps
-        .iter()
-        .any(|step| matches!(step.state, StepState::Queued | StepState::Retry));
+    let open = steps.iter().any(|step| {
+        matches!(
+            step.state,
+            StepState::Queued | StepState::Running | StepState::Retry
+        )
+    });
     let paused = steps.iter().any(|step| step.state == StepState::Paused);
     let dead = steps
         .iter()

@@ -40,6 +40,8 @@ pub struct Call {
     logs: Mutex<LogBuffer>,
     calls: AtomicU64,
     host_failed: AtomicBool,
+    /// The object that was opened last.
+    reading: Mutex<Option<String>>,
 }
 
 impl Call {
@@ -56,6 +58,7 @@ impl Call {
             logs: Mutex::new(logs),
             calls: AtomicU64::new(0),
             host_failed: AtomicBool::new(false),
+            reading: Mutex::default(),
             services,
             spec,
             event,
@@ -88,6 +91,20 @@ impl Call {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(at, level, message);
+    }
+
+    /// Notes that the guest begins to read an object, for the reason of a trap.
+    pub fn reads(&self, bucket: &str, key: &str) {
+        let place = format!("{bucket}/{key}");
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    /// The object that the guest began to read last.
+    pub fn reading(&self) -> Option<String> {
+        self.reading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Takes the lines.

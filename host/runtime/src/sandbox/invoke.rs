@@ -150,7 +150,12 @@ pub(super) fn failure_of(error: &wasmtime::Error, guest: &Guest) -> Failure {
             guest.call.spec.limits.memory
         ));
     }
-    Failure::Trap(format!("{:#}", error.root_cause()))
+    // A library that panics on a broken file tells nothing of the file.
+    let cause = error.root_cause();
+    Failure::Trap(match guest.call.reading() {
+        Some(place) => format!("the component trapped while reading `{place}`: {cause:#}"),
+        None => format!("{cause:#}"),
+    })
 }
 
 fn asked_for(failure: types::Failure) -> Failure {

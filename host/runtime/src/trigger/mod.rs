@@ -7,5 +7,5 @@ mod schedule;
 
 pub use cron::{latest_fire, next_fire, parse_cron};
 pub use object::object_created;
-pub use router::{INVOKE, OBJECT_CREATED, RouteError, Router};
+pub use router::{INVOKE, OBJECT_CREATED, RouteError, Router, clash};
 pub use schedule::Scheduler;

@@ -29,6 +29,23 @@ struct ObjectRule {
     function: String,
 }
 
+/// Whether two triggers are routes that answer the same requests.
+pub fn clash(one: &Trigger, other: &Trigger) -> bool {
+    let (
+        Trigger::Http { method, route },
+        Trigger::Http {
+            method: other_method,
+            route: other_route,
+        },
+    ) = (one, other)
+    else {
+        return false;
+    };
+    let apart = matches!((method, other_method), (Some(one), Some(other)) if one != other);
+    let mut table = matchit::Router::new();
+    !apart && table.insert(route.as_str(), ()).is_ok() && table.insert(other_route.as_str(), ()).is_err()
+}
+
 /// The routing table of everything that is deployed.
 #[derive(Default)]
 pub struct Router {
@@ -227,6 +244,20 @@ mod tests {
             Err(RouteError::MethodNotAllowed(vec!["GET".into()]))
         );
         assert_eq!(router.http("GET", "/nope"), Err(RouteError::NotFound));
+    }
+
+    #[test]
+    fn routes_clash_when_they_answer_the_same_requests() {
+        let route = |method: Option<&str>, route: &str| Trigger::Http {
+            method: method.map(str::to_owned),
+            route: route.to_owned(),
+        };
+        let get = route(Some("GET"), "/users/{id}");
+        assert!(clash(&get, &route(Some("GET"), "/users/{name}")));
+        assert!(clash(&get, &route(None, "/users/{id}")));
+        assert!(!clash(&get, &route(Some("POST"), "/users/{id}")));
+        assert!(!clash(&get, &route(Some("GET"), "/users/me")));
+        assert!(!clash(&get, &Trigger::Event { kind: "X".into() }));
     }
 
     #[test]

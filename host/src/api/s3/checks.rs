@@ -6,6 +6,7 @@ use s3s::{S3Result, TrailingHeaders, s3_error};
 use tidegate_runtime::store::{Condition, ObjectMeta};
 
 use super::buckets::timestamp;
+use super::sums::{self, Wanted};
 use crate::api::objects;
 
 /// The checksums of a body: those that a client sent, or said it would send after the body.
@@ -13,22 +14,20 @@ use crate::api::objects;
 pub(super) struct Promised {
     pub(super) md5: Option<String>,
     pub(super) sums: Checksum,
+    /// One more that is to be computed.
+    pub(super) also: Option<Wanted>,
 }
 
 macro_rules! promised {
-    ($input:expr) => {
+    ($input:expr) => {{
+        let mut sums = s3s::dto::Checksum::default();
+        $crate::api::s3::sums::copy_sums!($input => sums);
         $crate::api::s3::checks::Promised {
             md5: $input.content_md5.take(),
-            sums: s3s::dto::Checksum {
-                checksum_crc32: $input.checksum_crc32.take(),
-                checksum_crc32c: $input.checksum_crc32c.take(),
-                checksum_crc64nvme: $input.checksum_crc64nvme.take(),
-                checksum_sha1: $input.checksum_sha1.take(),
-                checksum_sha256: $input.checksum_sha256.take(),
-                checksum_type: None,
-            },
+            sums,
+            also: None,
         }
-    };
+    }};
 }
 pub(super) use promised;
 
@@ -46,19 +45,16 @@ impl Promised {
         };
         let trailer = text(TRAILER).to_ascii_lowercase();
         let algorithm = text(ALGORITHM).to_ascii_lowercase();
-        let wanted = |sum: &Option<String>, name: &str| {
+        let wanted = |name: &str| {
+            let sent = sums::named(&self.sums)
+                .into_iter()
+                .any(|(sent, sum)| sent == name && sum.is_some());
             let trailing = trailer
                 .split(',')
                 .any(|part| part.trim().strip_prefix("x-amz-checksum-") == Some(name));
-            sum.is_some() || trailing || algorithm == name
+            sent || trailing || algorithm == name || self.also.as_ref().is_some_and(|also| also.is(name))
         };
-        ChecksumHasher {
-            crc32: wanted(&self.sums.checksum_crc32, "crc32").then(Default::default),
-            crc32c: wanted(&self.sums.checksum_crc32c, "crc32c").then(Default::default),
-            crc64nvme: wanted(&self.sums.checksum_crc64nvme, "crc64nvme").then(Default::default),
-            sha1: wanted(&self.sums.checksum_sha1, "sha1").then(Default::default),
-            sha256: wanted(&self.sums.checksum_sha256, "sha256").then(Default::default),
-        }
+        sums::hasher(wanted)
     }
 
     /// Compares with what came; answers the checksums that were computed.
@@ -82,40 +78,19 @@ impl Promised {
             self.take_trailers(&trailers);
         }
         let found = hasher.finalize();
-        let pairs = [
-            ("crc32", &self.sums.checksum_crc32, &found.checksum_crc32),
-            ("crc32c", &self.sums.checksum_crc32c, &found.checksum_crc32c),
-            (
-                "crc64nvme",
-                &self.sums.checksum_crc64nvme,
-                &found.checksum_crc64nvme,
-            ),
-            ("sha1", &self.sums.checksum_sha1, &found.checksum_sha1),
-            ("sha256", &self.sums.checksum_sha256, &found.checksum_sha256),
-        ];
-        for (name, sent, computed) in pairs {
-            if let (Some(sent), Some(computed)) = (sent, computed)
-                && sent != computed
-            {
-                return Err(s3_error!(
-                    BadDigest,
-                    "the checksum {name} was sent as `{sent}`, the body has `{computed}`"
-                ));
-            }
+        if let Some((name, sent, computed)) = sums::difference(&self.sums, &found) {
+            return Err(s3_error!(
+                BadDigest,
+                "the checksum {name} was sent as `{sent}`, the body has `{computed}`"
+            ));
         }
         Ok(found)
     }
 
     fn take_trailers(&mut self, trailers: &http::HeaderMap) {
-        let sums = &mut self.sums;
-        for (name, sum) in [
-            ("x-amz-checksum-crc32", &mut sums.checksum_crc32),
-            ("x-amz-checksum-crc32c", &mut sums.checksum_crc32c),
-            ("x-amz-checksum-crc64nvme", &mut sums.checksum_crc64nvme),
-            ("x-amz-checksum-sha1", &mut sums.checksum_sha1),
-            ("x-amz-checksum-sha256", &mut sums.checksum_sha256),
-        ] {
-            if let Some(sent) = trailers.get(name).and_then(|value| value.to_str().ok()) {
+        for (name, sum) in sums::named_mut(&mut self.sums) {
+            let header = format!("x-amz-checksum-{name}");
+            if let Some(sent) = trailers.get(&header).and_then(|value| value.to_str().ok()) {
                 *sum = Some(sent.to_owned());
             }
         }
@@ -155,12 +130,25 @@ pub(super) fn write_condition(
 }
 
 /// The conditions of a read.
+#[derive(Default)]
 pub(super) struct ReadConditions<'a> {
     pub(super) if_match: Option<&'a ETagCondition>,
     pub(super) if_none_match: Option<&'a ETagCondition>,
     pub(super) if_modified_since: Option<&'a Timestamp>,
     pub(super) if_unmodified_since: Option<&'a Timestamp>,
 }
+
+macro_rules! read_conditions {
+    ($input:expr) => {
+        $crate::api::s3::checks::ReadConditions {
+            if_match: $input.if_match.as_ref(),
+            if_none_match: $input.if_none_match.as_ref(),
+            if_modified_since: $input.if_modified_since.as_ref(),
+            if_unmodified_since: $input.if_unmodified_since.as_ref(),
+        }
+    };
+}
+pub(super) use read_conditions;
 
 impl ReadConditions<'_> {
     /// Refuses a read that the client does not want; a match outweighs a time.
@@ -234,12 +222,7 @@ mod tests {
 
     #[test]
     fn reads_are_conditional_on_etag_and_time() {
-        let none = || ReadConditions {
-            if_match: None,
-            if_none_match: None,
-            if_modified_since: None,
-            if_unmodified_since: None,
-        };
+        let none = ReadConditions::default;
         let (same, other, at, before) = (etag("a"), etag("b"), timestamp(5_000), timestamp(4_000));
         let ok = |conditions: ReadConditions<'_>| conditions.check(&meta("a")).is_ok();
         assert!(ok(none()));
@@ -282,6 +265,7 @@ mod tests {
                 checksum_crc32: Some("AAAAAA==".into()),
                 ..Default::default()
             },
+            also: None,
         };
         let mut hasher = promised.hasher(&http::HeaderMap::new());
         hasher.update(b"hello");

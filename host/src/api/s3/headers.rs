@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use s3s::dto::{GetObjectOutput, HeadObjectOutput, Metadata};
 
+use super::sums::{self, copy_sums};
+
 const ENCODING: &str = ":content-encoding";
 const DISPOSITION: &str = ":content-disposition";
 const LANGUAGE: &str = ":content-language";
@@ -70,7 +72,13 @@ impl Kept {
         Self(user.clone())
     }
 
-    pub(super) fn tell_get(mut self, output: &mut GetObjectOutput) {
+    /// Tells everything but the checksums, which only a read of the whole object that asks for them is told.
+    pub(super) fn tell_get(mut self, output: &mut GetObjectOutput, with_sums: bool) {
+        let sums = sums::take(&mut self.0);
+        if with_sums {
+            copy_sums!(sums => output);
+            output.checksum_type = sums.checksum_type;
+        }
         output.content_encoding = self.0.remove(ENCODING);
         output.content_disposition = self.0.remove(DISPOSITION);
         output.content_language = self.0.remove(LANGUAGE);
@@ -78,7 +86,12 @@ impl Kept {
         output.metadata = Some(self.0.into_iter().collect());
     }
 
-    pub(super) fn tell_head(mut self, output: &mut HeadObjectOutput) {
+    pub(super) fn tell_head(mut self, output: &mut HeadObjectOutput, with_sums: bool) {
+        let sums = sums::take(&mut self.0);
+        if with_sums {
+            copy_sums!(sums => output);
+            output.checksum_type = sums.checksum_type;
+        }
         output.content_encoding = self.0.remove(ENCODING);
         output.content_disposition = self.0.remove(DISPOSITION);
         output.content_language = self.0.remove(LANGUAGE);
@@ -100,7 +113,7 @@ mod tests {
             ..Sent::default()
         };
         let mut output = GetObjectOutput::default();
-        Kept::new(&sent.kept()).tell_get(&mut output);
+        Kept::new(&sent.kept()).tell_get(&mut output, true);
         assert_eq!(output.content_encoding.as_deref(), Some("gzip"));
         assert_eq!(output.cache_control.as_deref(), Some("no-store"));
         assert_eq!(output.metadata.unwrap().len(), 1);

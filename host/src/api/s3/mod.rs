@@ -8,6 +8,7 @@ mod headers;
 mod listing;
 mod objects;
 mod operations;
+mod sums;
 mod uploads;
 
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use std::time::Instant;
 use async_trait::async_trait;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3Result, s3_error};
@@ -24,7 +24,7 @@ use tidegate_runtime::sandbox::Body;
 use tidegate_runtime::store::{CommitError, StoreError};
 
 use super::Faces;
-use crate::server::{Handler, Peer, Unhurried};
+use crate::server::{Handler, Incoming, Peer, Unhurried};
 
 pub use buckets::create_bucket;
 pub use uploads::give_up_old_uploads;

@@ -4,39 +4,34 @@ use std::sync::Arc;
 
 use s3s::dto::*;
 use s3s::{S3Request, S3Result, TrailingHeaders, s3_error};
-use tidegate_runtime::store::{ObjectMeta, ObjectReader, Publication, Staged};
+use tidegate_runtime::store::{Condition, ObjectMeta, ObjectReader, Publication, Staged};
 
 use super::buckets::timestamp;
-use super::checks::{Promised, ReadConditions, promised, write_condition};
+use super::checks::{Promised, ReadConditions, promised, read_conditions, write_condition};
 use super::headers::{Kept, sent};
 use super::operations::Operations;
+use super::sums::{self, copy_sums};
 use super::{Storage, not_committed, unavailable};
 use crate::api::objects::{self, StageError};
 
 impl Storage {
     /// Stages a body and checks it against what the client promised.
-    pub(super) async fn stage(
-        &self,
-        body: Option<StreamingBlob>,
-        length: Option<i64>,
-        promised: Promised,
-        headers: &http::HeaderMap,
-        trailers: Option<TrailingHeaders>,
-    ) -> S3Result<(Staged, Checksum)> {
+    pub(super) async fn stage(&self, coming: Coming<'_>, promised: Promised) -> S3Result<(Staged, Checksum)> {
         let bound = self.faces.config.gateway.max_object;
-        let length = length.and_then(|length| u64::try_from(length).ok());
+        let too_large = |size: Option<u64>| too_large(coming.bucket, coming.key, size, bound);
+        let length = coming.length.and_then(|length| u64::try_from(length).ok());
         if length.is_some_and(|length| length > bound) {
-            return Err(s3_error!(
-                EntityTooLarge,
-                "the body is larger than the {bound} bytes that are allowed"
-            ));
+            return Err(too_large(length));
         }
-        let mut hasher = promised.hasher(headers);
-        let body = body
+        let mut hasher = promised.hasher(coming.headers);
+        let body = coming
+            .body
             .unwrap_or_else(|| StreamingBlob::wrap(futures::stream::empty::<Result<_, std::io::Error>>()));
-        let staged = objects::stage(self.store(), body, bound, |piece| hasher.update(piece))
-            .await
-            .map_err(not_staged)?;
+        let staged = objects::stage(self.store(), body, bound, |piece| hasher.update(piece)).await;
+        let staged = staged.map_err(|error| match error {
+            StageError::TooLarge(_) => too_large(None),
+            other => not_staged(other),
+        })?;
         if let Some(length) = length.filter(|length| *length != staged.size) {
             return Err(s3_error!(
                 IncompleteBody,
@@ -44,8 +39,20 @@ impl Storage {
                 staged.size
             ));
         }
-        let sums = promised.check(&staged.etag, hasher, trailers)?;
+        let sums = promised.check(&staged.etag, hasher, coming.trailers)?;
         Ok((staged, sums))
+    }
+
+    /// What must hold of an object when it is replaced, as far as the client says so.
+    pub(super) async fn condition(
+        &self,
+        bucket: &str,
+        key: &str,
+        if_match: Option<&ETagCondition>,
+        if_none_match: Option<&ETagCondition>,
+    ) -> S3Result<Condition> {
+        let found = self.store().head(bucket, key).await.map_err(unavailable)?;
+        write_condition(found.as_ref(), if_match, if_none_match)
     }
 
     pub(super) async fn publish(&self, publication: Publication) -> S3Result<ObjectMeta> {
@@ -62,6 +69,25 @@ impl Storage {
         let found = self.store().open(bucket, key).await.map_err(unavailable)?;
         found.ok_or_else(|| s3_error!(NoSuchKey, "there is no object `{key}`"))
     }
+}
+
+/// A body that comes.
+pub(super) struct Coming<'a> {
+    pub(super) bucket: &'a str,
+    pub(super) key: &'a str,
+    pub(super) body: Option<StreamingBlob>,
+    pub(super) length: Option<i64>,
+    pub(super) headers: &'a http::HeaderMap,
+    pub(super) trailers: Option<TrailingHeaders>,
+}
+
+/// What is too large, and what is allowed.
+pub(super) fn too_large(bucket: &str, key: &str, size: Option<u64>, bound: u64) -> s3s::S3Error {
+    let size = size.map_or_else(|| "more".to_owned(), |size| size.to_string());
+    s3_error!(
+        EntityTooLarge,
+        "`{bucket}/{key}` has {size} bytes, `gateway.max_object` allows {bound}"
+    )
 }
 
 pub(super) fn not_staged(error: StageError) -> s3s::S3Error {
@@ -101,41 +127,37 @@ impl Operations<'_> {
             std::mem::take(&mut request.headers),
         );
         let mut input = request.input;
-        self.0.check_bucket(&input.bucket).await?;
-        let found = self
-            .0
-            .store()
-            .head(&input.bucket, &input.key)
-            .await
-            .map_err(unavailable)?;
-        let condition = write_condition(
-            found.as_ref(),
-            input.if_match.as_ref(),
-            input.if_none_match.as_ref(),
-        )?;
+        let (bucket, key) = (input.bucket.as_str(), input.key.as_str());
+        self.0.check_bucket(bucket).await?;
+        let (if_match, if_none_match) = (input.if_match.as_ref(), input.if_none_match.as_ref());
+        let condition = self.0.condition(bucket, key, if_match, if_none_match).await?;
         let (promised, sent) = (promised!(input), sent!(input));
-        let (staged, sums) = self
-            .0
-            .stage(input.body, input.content_length, promised, &headers, trailers)
-            .await?;
+        let coming = Coming {
+            bucket,
+            key,
+            body: input.body,
+            length: input.content_length,
+            headers: &headers,
+            trailers,
+        };
+        let (staged, sums) = self.0.stage(coming, promised).await?;
+        let mut user = sent.kept();
+        sums::keep(&sums, &mut user);
         let publication = Publication {
             bucket: input.bucket,
             key: input.key,
             staged: Some(staged),
             content_type: input.content_type,
-            user: sent.kept(),
+            user,
             condition,
         };
         let meta = self.0.publish(publication).await?;
-        Ok(PutObjectOutput {
+        let mut output = PutObjectOutput {
             e_tag: Some(ETag::Strong(meta.etag)),
-            checksum_crc32: sums.checksum_crc32,
-            checksum_crc32c: sums.checksum_crc32c,
-            checksum_crc64nvme: sums.checksum_crc64nvme,
-            checksum_sha1: sums.checksum_sha1,
-            checksum_sha256: sums.checksum_sha256,
             ..Default::default()
-        })
+        };
+        copy_sums!(sums => output);
+        Ok(output)
     }
 
     pub(super) async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<GetObjectOutput> {
@@ -143,13 +165,7 @@ impl Operations<'_> {
         refuse_version(input.version_id.as_deref())?;
         let object = self.0.open(&input.bucket, &input.key).await?;
         let meta = object.meta().clone();
-        let conditions = ReadConditions {
-            if_match: input.if_match.as_ref(),
-            if_none_match: input.if_none_match.as_ref(),
-            if_modified_since: input.if_modified_since.as_ref(),
-            if_unmodified_since: input.if_unmodified_since.as_ref(),
-        };
-        conditions.check(&meta)?;
+        read_conditions!(input).check(&meta)?;
         let range = input.range.map(|range| range.check(meta.size)).transpose()?;
         let wanted = range.clone().unwrap_or(0..meta.size);
         let mut output = GetObjectOutput {
@@ -162,7 +178,8 @@ impl Operations<'_> {
             body: Some(StreamingBlob::wrap(objects::pieces(object, wanted))),
             ..Default::default()
         };
-        Kept::new(&meta.user).tell_get(&mut output);
+        let with_sums = output.content_range.is_none() && wants_sums(input.checksum_mode.as_ref());
+        Kept::new(&meta.user).tell_get(&mut output, with_sums);
         output.content_type = input.response_content_type.or(meta.content_type);
         output.content_disposition = input.response_content_disposition.or(output.content_disposition);
         output.content_encoding = input.response_content_encoding.or(output.content_encoding);
@@ -185,13 +202,7 @@ impl Operations<'_> {
             .await
             .map_err(unavailable)?;
         let meta = found.ok_or_else(|| s3_error!(NoSuchKey, "there is no object `{}`", input.key))?;
-        let conditions = ReadConditions {
-            if_match: input.if_match.as_ref(),
-            if_none_match: input.if_none_match.as_ref(),
-            if_modified_since: input.if_modified_since.as_ref(),
-            if_unmodified_since: input.if_unmodified_since.as_ref(),
-        };
-        conditions.check(&meta)?;
+        read_conditions!(input).check(&meta)?;
         let mut output = HeadObjectOutput {
             accept_ranges: Some("bytes".into()),
             content_length: signed(meta.size),
@@ -200,7 +211,8 @@ impl Operations<'_> {
             last_modified: Some(timestamp(meta.modified)),
             ..Default::default()
         };
-        Kept::new(&meta.user).tell_head(&mut output);
+        let with_sums = wants_sums(input.checksum_mode.as_ref());
+        Kept::new(&meta.user).tell_head(&mut output, with_sums);
         Ok(output)
     }
 
@@ -301,10 +313,16 @@ impl Operations<'_> {
         let staged = objects::stage(self.0.store(), pieces, bound, |_| {})
             .await
             .map_err(not_staged)?;
-        let (content_type, user) = match replace {
+        let mut old = meta.user;
+        let sums = sums::take(&mut old);
+        let (content_type, mut user) = match replace {
             true => (input.content_type.take(), sent!(input).kept()),
-            false => (meta.content_type, meta.user),
+            false => (meta.content_type, old),
         };
+        // The copy has no parts, so that a checksum of parts says nothing of it.
+        if sums.checksum_type.as_ref().map(ChecksumType::as_str) == Some(ChecksumType::FULL_OBJECT) {
+            sums::keep(&sums, &mut user);
+        }
         let published = self.0.publish(Publication {
             bucket: input.bucket,
             key: input.key,
@@ -324,6 +342,10 @@ impl Operations<'_> {
             ..Default::default()
         })
     }
+}
+
+fn wants_sums(mode: Option<&ChecksumMode>) -> bool {
+    mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED)
 }
 
 fn refuse_version(version: Option<&str>) -> S3Result<()> {

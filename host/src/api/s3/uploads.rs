@@ -11,14 +11,15 @@ use s3s::dto::*;
 use s3s::{S3Request, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use tidegate_runtime::store::{
-    Condition, ObjectMeta, Order, Publication, Staged, StateWrite, Store, StoreError, Unit,
+    CommitError, Condition, ObjectMeta, Order, Publication, Staged, StateWrite, Store, StoreError, Unit,
 };
 
 use super::buckets::timestamp;
-use super::checks::{promised, write_condition};
+use super::checks::{Promised, promised};
 use super::headers::sent;
-use super::objects::{not_staged, source_of};
+use super::objects::{Coming, not_staged, source_of, too_large};
 use super::operations::Operations;
+use super::sums::{self, Wanted, copy_sums};
 use super::{Storage, not_committed, unavailable};
 use crate::api::objects;
 
@@ -40,6 +41,16 @@ struct Upload {
     content_type: Option<String>,
     user: BTreeMap<String, String>,
     created: u64,
+    /// The checksum that the object is to have.
+    #[serde(default)]
+    sum: Option<Wanted>,
+}
+
+/// An upload as its row was read.
+struct Begun {
+    id: String,
+    upload: Upload,
+    version: u64,
 }
 
 /// The time, in milliseconds since the Unix epoch.
@@ -78,18 +89,26 @@ async fn parts(store: &dyn Store, id: &str) -> Result<Vec<ObjectMeta>, StoreErro
     }
 }
 
-/// Forgets an upload with its parts.
-async fn forget(store: &dyn Store, id: &str) -> S3Result<()> {
+/// What forgets an upload with its parts; `condition` is that of its row.
+async fn forgetting(store: &dyn Store, id: &str, condition: Condition) -> S3Result<Unit> {
     let parts = parts(store, id).await.map_err(unavailable)?;
     let objects = parts
         .iter()
         .map(|part| objects::deletion(UPLOADS, &part.key))
         .collect();
-    let unit = Unit {
-        state: vec![row(id, None)],
+    let state = vec![StateWrite {
+        condition,
+        ..row(id, None)
+    }];
+    Ok(Unit {
+        state,
         objects,
         ..Unit::default()
-    };
+    })
+}
+
+async fn forget(store: &dyn Store, id: &str) -> S3Result<()> {
+    let unit = forgetting(store, id, Condition::None).await?;
     store.commit(unit).await.map_err(not_committed)
 }
 
@@ -112,29 +131,47 @@ pub async fn give_up_old_uploads(store: &dyn Store, lifetime: std::time::Duratio
 }
 
 impl Storage {
-    async fn upload(&self, id: &str, bucket: &str, key: &str) -> S3Result<Upload> {
+    async fn upload(&self, id: &str, bucket: &str, key: &str) -> S3Result<Begun> {
         let row = self.store().get(UPLOADS, id).await.map_err(unavailable)?;
-        let upload: Option<Upload> = row.and_then(|row| serde_json::from_slice(&row.value).ok());
-        let upload = upload.filter(|upload| upload.bucket == bucket && upload.key == key);
-        upload.ok_or_else(|| s3_error!(NoSuchUpload, "there is no upload `{id}` of `{bucket}/{key}`"))
+        let begun = row.and_then(|row| {
+            Some(Begun {
+                id: id.to_owned(),
+                upload: serde_json::from_slice(&row.value).ok()?,
+                version: row.version,
+            })
+        });
+        let begun = begun.filter(|begun| begun.upload.bucket == bucket && begun.upload.key == key);
+        begun.ok_or_else(|| s3_error!(NoSuchUpload, "there is no upload `{id}` of `{bucket}/{key}`"))
     }
 
-    async fn keep_part(&self, id: &str, number: i32, staged: Staged) -> S3Result<()> {
+    async fn keep_part(&self, begun: &Begun, number: i32, staged: Staged, sums: &Checksum) -> S3Result<()> {
+        let key = part_key(&begun.id, number);
+        let mut user = BTreeMap::new();
+        sums::keep(sums, &mut user);
         let part = Publication {
             bucket: UPLOADS.into(),
-            key: part_key(id, number),
+            key: key.clone(),
             staged: Some(staged),
             content_type: None,
-            user: BTreeMap::new(),
+            user,
             condition: Condition::None,
         };
-        self.store()
-            .commit(Unit {
-                objects: vec![part],
+        let commit = async |publication| {
+            let objects = vec![publication];
+            let unit = Unit {
+                objects,
                 ..Unit::default()
-            })
-            .await
-            .map_err(not_committed)
+            };
+            self.store().commit(unit).await.map_err(not_committed)
+        };
+        commit(part).await?;
+        // Completed or given up meanwhile, the upload would never be rid of this part.
+        let Upload { bucket, key: of, .. } = &begun.upload;
+        if let Err(gone) = self.upload(&begun.id, bucket, of).await {
+            commit(objects::deletion(UPLOADS, &key)).await?;
+            return Err(gone);
+        }
+        Ok(())
     }
 
     /// The parts that the client names, in their order, checked against those that came.
@@ -157,6 +194,7 @@ impl Storage {
             let found = there
                 .remove(&number)
                 .ok_or_else(|| s3_error!(InvalidPart, "part {number} was not uploaded"))?;
+            sums::check_part(number, &part, &sums_of(&found))?;
             let etag = part.e_tag.map(ETag::into_value).unwrap_or_default();
             if etag != found.etag {
                 return Err(s3_error!(
@@ -185,48 +223,82 @@ impl Storage {
         Ok(chosen)
     }
 
-    /// Joins the parts into one object, publishes it, and forgets the upload.
-    async fn join(
-        self,
-        id: String,
-        upload: Upload,
-        parts: Vec<ObjectMeta>,
-        condition: Condition,
-    ) -> S3Result<CompleteMultipartUploadOutput> {
+    /// Copies the parts into one object. The store keeps an object in one file, so that their bytes are copied
+    /// once more, piece by piece.
+    async fn join(&self, sum: Option<&Wanted>, parts: &[ObjectMeta]) -> S3Result<(Staged, Checksum)> {
         let mut stage = self.store().stage().await.map_err(unavailable)?;
-        let mut md5 = Md5::new();
-        for part in &parts {
+        let (mut md5, mut bytes) = (Md5::new(), Wanted::of_bytes(sum));
+        for part in parts {
             md5.update(&bytes_of_hex(&part.etag));
             let object = self.store().open(UPLOADS, &part.key).await.map_err(unavailable)?;
             let object = object.ok_or_else(|| s3_error!(NoSuchUpload, "the upload was aborted meanwhile"))?;
             let mut pieces = objects::pieces(object, 0..part.size);
             while let Some(piece) = pieces.next().await {
-                stage
-                    .write(piece.map_err(unavailable)?)
-                    .await
-                    .map_err(unavailable)?;
+                let piece = piece.map_err(unavailable)?;
+                bytes.update(&piece);
+                stage.write(piece).await.map_err(unavailable)?;
             }
         }
         let staged = stage.finish().await.map_err(unavailable)?;
         let etag = format!("{}-{}", objects::hex(md5.finalize().as_ref()), parts.len());
+        let of_parts: Vec<Checksum> = parts.iter().map(sums_of).collect();
+        let sums = sum.map_or_else(|| Ok(Checksum::default()), |sum| sum.of_object(bytes, &of_parts))?;
+        Ok((Staged { etag, ..staged }, sums))
+    }
+
+    /// Joins the parts into one object. One unit makes the object and forgets the upload.
+    async fn complete(
+        self,
+        begun: Begun,
+        parts: Vec<ObjectMeta>,
+        condition: Condition,
+        promised: Checksum,
+    ) -> S3Result<CompleteMultipartUploadOutput> {
+        let Begun { id, upload, version } = begun;
+        let (staged, sums) = self.join(upload.sum.as_ref(), &parts).await?;
+        if let Some((name, sent, computed)) = sums::difference(&promised, &sums) {
+            return Err(s3_error!(
+                BadDigest,
+                "the checksum {name} was sent as `{sent}`, the object has `{computed}`"
+            ));
+        }
+        let mut user = upload.user;
+        sums::keep(&sums, &mut user);
         let publication = Publication {
             bucket: upload.bucket.clone(),
             key: upload.key.clone(),
-            staged: Some(Staged { etag, ..staged }),
+            staged: Some(staged),
             content_type: upload.content_type,
-            user: upload.user,
+            user,
             condition,
         };
-        let meta = self.publish(publication).await?;
-        forget(self.store(), &id).await?;
-        Ok(CompleteMultipartUploadOutput {
+        let forgotten = forgetting(self.store(), &id, Condition::Version(version)).await?;
+        let published = self.faces.platform.publish_with(publication, forgotten).await;
+        let meta = published.map_err(|error| match error {
+            CommitError::Conflict { table, .. } if table == UPLOADS => {
+                s3_error!(
+                    NoSuchUpload,
+                    "the upload `{id}` was completed or aborted meanwhile"
+                )
+            }
+            other => not_committed(other),
+        })?;
+        let mut output = CompleteMultipartUploadOutput {
             location: Some(format!("/{}/{}", upload.bucket, upload.key)),
             bucket: Some(upload.bucket),
             key: Some(upload.key),
             e_tag: Some(ETag::Strong(meta.etag)),
             ..Default::default()
-        })
+        };
+        copy_sums!(sums => output);
+        output.checksum_type = sums.checksum_type;
+        Ok(output)
     }
+}
+
+/// The checksums that are kept with a part.
+fn sums_of(part: &ObjectMeta) -> Checksum {
+    sums::take(&mut part.user.clone())
 }
 
 fn bytes_of_hex(hex: &str) -> Vec<u8> {
@@ -254,12 +326,14 @@ impl Operations<'_> {
     ) -> S3Result<CreateMultipartUploadOutput> {
         let mut input = request.input;
         self.0.check_bucket(&input.bucket).await?;
+        let sum = Wanted::new(input.checksum_algorithm.as_ref(), input.checksum_type.as_ref())?;
         let upload = Upload {
             user: sent!(input).kept(),
             bucket: input.bucket,
             key: input.key,
             content_type: input.content_type,
             created: now(),
+            sum,
         };
         let id = ulid::Ulid::new().to_string();
         let value = serde_json::to_vec(&upload)
@@ -274,6 +348,8 @@ impl Operations<'_> {
             bucket: Some(upload.bucket),
             key: Some(upload.key),
             upload_id: Some(id),
+            checksum_algorithm: input.checksum_algorithm,
+            checksum_type: upload.sum.as_ref().map(Wanted::kind),
             ..Default::default()
         })
     }
@@ -288,23 +364,28 @@ impl Operations<'_> {
         );
         let mut input = request.input;
         let number = checked_number(input.part_number)?;
-        self.0.upload(&input.upload_id, &input.bucket, &input.key).await?;
-        let promised = promised!(input);
-        let (staged, sums) = self
-            .0
-            .stage(input.body, input.content_length, promised, &headers, trailers)
-            .await?;
+        let begun = self.0.upload(&input.upload_id, &input.bucket, &input.key).await?;
+        let promised = Promised {
+            also: begun.upload.sum.clone(),
+            ..promised!(input)
+        };
+        let coming = Coming {
+            bucket: &input.bucket,
+            key: &input.key,
+            body: input.body,
+            length: input.content_length,
+            headers: &headers,
+            trailers,
+        };
+        let (staged, sums) = self.0.stage(coming, promised).await?;
         let etag = staged.etag.clone();
-        self.0.keep_part(&input.upload_id, number, staged).await?;
-        Ok(UploadPartOutput {
+        self.0.keep_part(&begun, number, staged, &sums).await?;
+        let mut output = UploadPartOutput {
             e_tag: Some(ETag::Strong(etag)),
-            checksum_crc32: sums.checksum_crc32,
-            checksum_crc32c: sums.checksum_crc32c,
-            checksum_crc64nvme: sums.checksum_crc64nvme,
-            checksum_sha1: sums.checksum_sha1,
-            checksum_sha256: sums.checksum_sha256,
             ..Default::default()
-        })
+        };
+        copy_sums!(sums => output);
+        Ok(output)
     }
 
     pub(super) async fn upload_part_copy(
@@ -313,7 +394,7 @@ impl Operations<'_> {
     ) -> S3Result<UploadPartCopyOutput> {
         let input = request.input;
         let number = checked_number(input.part_number)?;
-        self.0.upload(&input.upload_id, &input.bucket, &input.key).await?;
+        let begun = self.0.upload(&input.upload_id, &input.bucket, &input.key).await?;
         let (bucket, key) = source_of(&input.copy_source)?;
         let source = self.0.open(bucket, key).await?;
         let range = match input.copy_source_range.as_deref().map(Range::parse) {
@@ -323,15 +404,19 @@ impl Operations<'_> {
         };
         let bound = self.0.faces.config.gateway.max_object;
         let pieces = objects::pieces(source, range);
-        let staged = objects::stage(self.0.store(), pieces, bound, |_| {})
+        let sum = begun.upload.sum.as_ref();
+        let mut hasher = sums::hasher(|name| sum.is_some_and(|sum| sum.is(name)));
+        let staged = objects::stage(self.0.store(), pieces, bound, |piece| hasher.update(piece))
             .await
             .map_err(not_staged)?;
-        let result = CopyPartResult {
+        let sums = hasher.finalize();
+        let mut result = CopyPartResult {
             e_tag: Some(ETag::Strong(staged.etag.clone())),
             last_modified: Some(timestamp(now())),
             ..Default::default()
         };
-        self.0.keep_part(&input.upload_id, number, staged).await?;
+        copy_sums!(sums => result);
+        self.0.keep_part(&begun, number, staged, &sums).await?;
         Ok(UploadPartCopyOutput {
             copy_part_result: Some(result),
             ..Default::default()
@@ -409,34 +494,23 @@ impl Operations<'_> {
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<CompleteMultipartUploadOutput> {
         let input = request.input;
-        let upload = self.0.upload(&input.upload_id, &input.bucket, &input.key).await?;
+        let (bucket, key) = (input.bucket.as_str(), input.key.as_str());
+        let begun = self.0.upload(&input.upload_id, bucket, key).await?;
+        let (if_match, if_none_match) = (input.if_match.as_ref(), input.if_none_match.as_ref());
+        let condition = self.0.condition(bucket, key, if_match, if_none_match).await?;
+        let mut promised = Checksum::default();
+        copy_sums!(input => promised);
         let named = input
             .multipart_upload
             .and_then(|upload| upload.parts)
             .unwrap_or_default();
         let parts = self.0.named_parts(&input.upload_id, named).await?;
-        let found = self
-            .0
-            .store()
-            .head(&input.bucket, &input.key)
-            .await
-            .map_err(unavailable)?;
-        let condition = write_condition(
-            found.as_ref(),
-            input.if_match.as_ref(),
-            input.if_none_match.as_ref(),
-        )?;
-        let (size, bound) = (
-            parts.iter().map(|part| part.size).sum::<u64>(),
-            self.0.faces.config.gateway.max_object,
-        );
+        let size = parts.iter().map(|part| part.size).sum::<u64>();
+        let bound = self.0.faces.config.gateway.max_object;
         if size > bound {
-            return Err(s3_error!(
-                EntityTooLarge,
-                "the parts have {size} bytes, {bound} are allowed"
-            ));
+            return Err(too_large(bucket, key, Some(size), bound));
         }
-        let joining = self.0.clone().join(input.upload_id, upload, parts, condition);
+        let joining = self.0.clone().complete(begun, parts, condition, promised);
         if size < LARGE {
             return joining.await;
         }
@@ -459,11 +533,13 @@ impl Operations<'_> {
 }
 
 fn part_of(meta: &ObjectMeta) -> Part {
-    Part {
+    let mut part = Part {
         part_number: number_of(meta),
         size: i64::try_from(meta.size).ok(),
         e_tag: Some(ETag::Strong(meta.etag.clone())),
         last_modified: Some(timestamp(meta.modified)),
         ..Default::default()
-    }
+    };
+    copy_sums!(sums_of(meta) => part);
+    part
 }

@@ -1,18 +1,11 @@
 //! Jobs of the worker pool.
 
 use axum::extract::State;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::limit;
+use super::{List, limit};
 use crate::api::Faces;
 use crate::api::error::{ApiError, Json, Query};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct List {
-    limit: Option<usize>,
-}
 
 pub(super) async fn list(
     State(faces): State<Faces>,

@@ -13,6 +13,7 @@ mod runs;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
+use serde::Deserialize;
 
 use super::Faces;
 use super::error::ApiError;
@@ -59,6 +60,13 @@ pub fn router(faces: Faces) -> Router {
         })
         .layer(DefaultBodyLimit::max(bound))
         .with_state(faces)
+}
+
+/// What a list that knows no other question is asked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    limit: Option<usize>,
 }
 
 /// How many entries a list shall have.

@@ -1,21 +1,14 @@
 //! Runs: what an event from outside led to.
 
 use axum::extract::{Path, State};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::limit;
+use super::{List, limit};
 use crate::api::Faces;
 use crate::api::error::{ApiError, Json, Query};
 
 /// Jobs that are looked through for those of a run.
 const JOBS: usize = 1000;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct List {
-    limit: Option<usize>,
-}
 
 pub(super) async fn list(
     State(faces): State<Faces>,

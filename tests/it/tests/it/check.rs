@@ -76,6 +76,56 @@ trigger = [{ event = "X" }]
     Ok(())
 }
 
+#[test]
+fn mistakes_of_components_are_told_together_with_those_of_the_manifest() -> Result<()> {
+    let scene = Scene::new()?;
+    let manifest = scene.file(
+        "tidegate.toml",
+        r#"
+[app]
+name = "both"
+colour = "blue"
+
+[[function]]
+name = "ungranted"
+component = "feed_ranking_ingest.wasm"
+trigger = [{ clock = "noon" }]
+
+[[function]]
+name = "deaf"
+component = "hello_http.wasm"
+trigger = [{ event = "X" }]
+grants.state.read = ["hello"]
+limits = { memory = "lots" }
+
+[[function]]
+name = "absent"
+component = "absent.wasm"
+trigger = [{ event = "X" }]
+
+[[function]]
+name = "nameless"
+component = 7
+trigger = [{ event = "X" }]
+"#,
+    )?;
+    let checked = check(&manifest.display().to_string())?;
+    assert!(!checked.status.success());
+    let said = said(&checked);
+    for named in [
+        "colour",
+        "clock",
+        "lots",
+        "function.nameless.component: found `7`",
+        "function.ungranted.component: component `feed_ranking_ingest.wasm` imports `tidegate:function/objects",
+        "function.deaf.component: component `hello_http.wasm` exports a `wasi:http` handler",
+        "function.absent.component: component `absent.wasm` not found",
+    ] {
+        assert!(said.contains(named), "`{named}` is not named:\n{said}");
+    }
+    Ok(())
+}
+
 fn check(manifest: &str) -> Result<Output> {
     let install = Install::find()?;
     let mut command = Command::new(&install.tidegate);

@@ -11,6 +11,7 @@ mod format;
 mod intake;
 mod jsonl;
 mod mapping;
+mod pages;
 mod parquet;
 mod partition;
 mod quarantine;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type};
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::DataType;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
@@ -12,6 +12,7 @@ use super::IngestError;
 use super::decode::Values;
 use super::intake::Intake;
 use super::mapping::Field;
+use super::pages::{Checked, check_chunk};
 use super::partition::Span;
 use super::values::Value;
 use crate::table::{Chunks, Source, Stage, TableError};
@@ -153,7 +154,11 @@ impl Columns {
         for (index, field) in mapping.iter().enumerate() {
             let Some(field) = field else { continue };
             let (unit, nullable) = flat(schema, index, *field)?;
-            let reader = group.get_column_reader(index).map_err(TableError::from)?;
+            check_chunk(group.metadata().columns().get(index)).map_err(TableError::from)?;
+            let pages = group.get_column_page_reader(index).map_err(TableError::from)?;
+            let column = schema.column(index);
+            let pages = Checked::new(pages, column.clone());
+            let reader = get_column_reader(column, Box::new(pages));
             columns.push((*field, unit, nullable, reader));
         }
         Ok(Self(columns))

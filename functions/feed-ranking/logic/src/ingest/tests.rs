@@ -189,6 +189,27 @@ fn a_parquet_file_cut_anywhere_is_rejected_and_never_a_panic() {
 }
 
 #[test]
+fn a_parquet_file_with_a_flipped_bit_is_read_or_rejected_and_never_a_panic() {
+    let (ready, stage) = ready("raw/a.csv", CSV);
+    let whole = stage.objects[&ready.files[1].key].clone();
+    let (mut read, mut rejected) = (0, 0);
+    for at in 0..whole.len() {
+        for bit in 0..8 {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << bit;
+            match take("raw/a.parquet", flipped).0 {
+                Ok(_) => read += 1,
+                Err(error) => {
+                    assert!(!error.to_string().is_empty(), "byte {at}, bit {bit}");
+                    rejected += 1;
+                }
+            }
+        }
+    }
+    assert!(read > 0 && rejected > 0, "{read} read, {rejected} rejected");
+}
+
+#[test]
 fn the_dataset_id_changes_with_key_and_version() {
     let id = dataset_id(&object("raw/a.csv"));
     assert_eq!(id.len(), 16);

@@ -294,7 +294,7 @@ impl<'a> Group<'a> {
         self.core.cache.begin(self.state.keys());
         let committed = self
             .batch()
-            .and_then(|batch| batch.commit().map_err(StoreError::new));
+            .and_then(|batch| batch.commit().map_err(|error| self.core.fail(&error)));
         self.core.cache.end();
         if let Err(error) = committed {
             let events = std::mem::take(&mut self.settled);

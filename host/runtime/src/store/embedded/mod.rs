@@ -8,6 +8,7 @@ mod blobs;
 mod cache;
 mod group;
 mod janitor;
+mod opening;
 mod queue;
 mod reads;
 mod rows;
@@ -15,25 +16,25 @@ mod rows;
 mod tests;
 mod writer;
 
-use std::collections::HashSet;
-use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use tokio::sync::{mpsc, oneshot};
+use fjall::{Database, Keyspace, PersistMode};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+pub use self::opening::OpenError;
 
 use self::blobs::Blobs;
 use self::cache::RowCache;
 use self::group::Prepared;
 use self::janitor::Chore;
 use self::queue::Queues;
-use self::rows::{ObjectRow, decode_counter, split_delayed};
 use self::writer::Request;
 use super::{
     CommitError, Delivery, Depth, ObjectMeta, ObjectReader, Order, Page, Receipt, StageWriter, Staged, Store,
@@ -41,65 +42,16 @@ use super::{
 };
 use crate::clock::{Clock, SystemClock};
 
-/// The layout of the folder that this code reads and writes.
-const FORMAT: u64 = 1;
-/// Where the layout's number is, in `meta`.
-const FORMAT_KEY: &str = "format";
 /// Where the counter of versions, sequencers and places is, in `meta`.
 const COUNTER: &str = "counter";
 /// Units that wait for the writer at most; more wait outside.
 const WAITING_UNITS: usize = 1024;
 /// Chores that wait for the janitor at most.
 const WAITING_CHORES: usize = 1024;
-/// The cache of the database, in bytes.
-const CACHE: u64 = 64 << 20;
-/// Rows of the state that were read lately, kept in memory, in bytes.
-const ROWS: u64 = 64 << 20;
-/// The journal, in bytes, that a start after a crash may have to read again.
-const JOURNAL: u64 = 128 << 20;
-/// Rows held in memory before they are written out, for each keyspace, in bytes.
-const MEMTABLE: u64 = 16 << 20;
 /// Pages up to this many entries are read on the caller's thread.
 const INLINE_PAGE: usize = 32;
 /// Tries to open an object that is overwritten all the time.
 const OPEN_TRIES: usize = 16;
-
-/// Why the store could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Two processes cannot share a folder.
-    #[error("another tidegate uses `{}`", .0.display())]
-    InUse(PathBuf),
-    /// The folder was written by another version of Tidegate.
-    #[error("`{}` has layout {found}, this tidegate reads {FORMAT}", .dir.display())]
-    Format {
-        /// The folder.
-        dir: PathBuf,
-        /// Its layout.
-        found: u64,
-    },
-    /// The folder cannot be used.
-    #[error("cannot use `{}`", .dir.display())]
-    Io {
-        /// The folder.
-        dir: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The database cannot be opened.
-    #[error("cannot open the database in `{}`", .dir.display())]
-    Database {
-        /// The folder.
-        dir: PathBuf,
-        /// Why.
-        #[source]
-        source: fjall::Error,
-    },
-    /// The database holds what this code cannot read.
-    #[error("cannot read the database")]
-    Rows(#[from] StoreError),
-}
 
 /// The store of one machine, in a folder.
 pub struct Embedded {
@@ -122,6 +74,8 @@ struct Core {
     queues: Queues,
     blobs: Arc<Blobs>,
     clock: Arc<dyn Clock>,
+    /// Why the database takes no write any more.
+    failed: watch::Sender<Option<StoreError>>,
     /// Locked while the store is open.
     _lock: File,
 }
@@ -154,6 +108,12 @@ impl Embedded {
         })
     }
 
+    /// Tells when the database has failed. A write that the disk did not take leaves the journal in doubt, so that
+    /// no later one is taken either: only a new start, which reads the journal again, goes on.
+    pub fn failure(&self) -> watch::Receiver<Option<StoreError>> {
+        self.core.failed.subscribe()
+    }
+
     /// Commits what was sent, and stops. Commits fail from now on; the folder is free once the store is dropped.
     pub fn close(&self) {
         let Some(threads) = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else {
@@ -179,118 +139,7 @@ impl Drop for Embedded {
     }
 }
 
-impl Core {
-    /// Opens the folder; returns the counter to go on with.
-    fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<(Self, u64), OpenError> {
-        let io = |source| OpenError::Io {
-            dir: dir.into(),
-            source,
-        };
-        let database = |source| OpenError::Database {
-            dir: dir.into(),
-            source,
-        };
-        fs::create_dir_all(dir).map_err(io)?;
-        let lock = lock(dir)?;
-        let db = Database::builder(dir.join("db"))
-            .cache_size(CACHE)
-            .max_journaling_size(JOURNAL)
-            .open()
-            .map_err(database)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
-        let keyspace = |name| db.keyspace(name, options).map_err(database);
-        let meta = keyspace("meta")?;
-        let counter = begin(dir, &db, &meta)?;
-        let (objects, ready, delayed) = (keyspace("objects")?, keyspace("ready")?, keyspace("delayed")?);
-        let state = keyspace("state")?;
-        let queues = Queues::recover(&ready)?;
-        count_delayed(&delayed, &queues)?;
-        let blobs = Arc::new(Blobs::open(dir.join("blobs"), counter).map_err(io)?);
-        let removed = blobs.sweep(&published_blobs(&objects)?).map_err(io)?;
-        if removed > 0 {
-            tracing::info!(removed, "blobs that no object names are removed");
-        }
-        Ok((
-            Self {
-                db,
-                state,
-                cache: RowCache::new(ROWS),
-                ready,
-                delayed,
-                objects,
-                meta,
-                queues,
-                blobs,
-                clock,
-                _lock: lock,
-            },
-            counter,
-        ))
-    }
-}
-
-/// Takes the folder for this process.
-fn lock(dir: &Path) -> Result<File, OpenError> {
-    let io = |source| OpenError::Io {
-        dir: dir.into(),
-        source,
-    };
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join("lock"))
-        .map_err(io)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(dir.into())),
-        Err(TryLockError::Error(error)) => Err(io(error)),
-    }
-}
-
-/// Checks the layout and counts this start, durably, so that no blob's name is ever given twice.
-fn begin(dir: &Path, db: &Database, meta: &Keyspace) -> Result<u64, OpenError> {
-    let database = |source| OpenError::Database {
-        dir: dir.into(),
-        source,
-    };
-    let read = |key| {
-        meta.get(key)
-            .map_err(database)?
-            .map(|row| decode_counter(&row))
-            .transpose()
-            .map_err(OpenError::Rows)
-    };
-    let found = read(FORMAT_KEY)?.unwrap_or(FORMAT);
-    if found != FORMAT {
-        return Err(OpenError::Format {
-            dir: dir.into(),
-            found,
-        });
-    }
-    let counter = read(COUNTER)?.unwrap_or_default() + 1;
-    let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
-    batch.insert(meta, FORMAT_KEY, FORMAT.to_be_bytes());
-    batch.insert(meta, COUNTER, counter.to_be_bytes());
-    batch.commit().map_err(database)?;
-    Ok(counter)
-}
-
-fn count_delayed(delayed: &Keyspace, queues: &Queues) -> Result<(), StoreError> {
-    for row in delayed.iter() {
-        let row = row.value().map_err(StoreError::new)?;
-        queues.queue(split_delayed(&row)?.0).count_delayed(1);
-    }
-    Ok(())
-}
-
-/// The blobs that objects name.
-fn published_blobs(objects: &Keyspace) -> Result<HashSet<String>, StoreError> {
-    objects
-        .iter()
-        .map(|row| Ok(ObjectRow::decode(&row.value().map_err(StoreError::new)?)?.blob))
-        .collect()
-}
+impl Core {}
 
 impl Embedded {
     /// Reads a page: a small one here, a large one where it may block.

@@ -2,10 +2,12 @@
 
 mod crash;
 
+use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::opening::{FORMAT_KEY, published_blobs};
 use super::*;
 use crate::store::Enqueue;
 use crate::store::conformance::{self, enqueue, publication, put, stage};

@@ -48,9 +48,30 @@ pub(super) fn start(
     std::thread::Builder::new()
         .name("tidegate-store".into())
         .spawn(move || {
+            let _told = Panicked(writer.core.clone());
             writer.look_ahead();
             runtime.block_on(writer.run(requests, stop));
         })
+}
+
+/// Tells of the end of the writer when it is a panic: nothing would be committed any more.
+struct Panicked(Arc<Core>);
+
+impl Drop for Panicked {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(&"its writer panicked");
+        }
+    }
+}
+
+impl Core {
+    /// Notes that the database takes no write any more.
+    pub(super) fn fail(&self, error: &dyn std::fmt::Display) -> StoreError {
+        let error = StoreError(format!("the database failed: {error}"));
+        self.failed.send_replace(Some(error.clone()));
+        error
+    }
 }
 
 struct Writer {

@@ -5,176 +5,34 @@
 //! delivery, writes the outcome and emits the event in one commit.
 
 mod hold;
+mod job;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::effects::{Draft, Submission};
-use crate::event::Event;
-use crate::records::{Notice, NoticeKind, StepRecord, StepState};
+pub use self::job::{Job, Phase};
+
+use self::job::queue;
+use crate::effects::Draft;
+use crate::records::{Notice, NoticeKind, Running, StepRecord, StepState};
 use crate::services::Services;
-use crate::store::{CommitError, Condition, Delivery, Enqueue, Order, StateWrite, Store, StoreError};
+use crate::store::{CommitError, Condition, Delivery, Order, Publication, StoreError};
 
 /// The table of jobs.
 pub const JOBS: &str = "$jobs";
+/// The bucket in which workers keep what a later attempt goes on with, until the job has ended.
+pub const CHECKPOINTS: &str = "tidegate-jobs";
+/// Checkpoints of one job that are deleted at its end.
+const MOST_CHECKPOINTS: usize = 1000;
 /// How long a lease lives without a heartbeat.
 pub const LEASE: Duration = Duration::from_secs(15);
 /// The attempts of a job, lost leases included.
 const ATTEMPTS: u32 = 10;
-
-/// Where a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// Waits for a worker.
-    Queued,
-    /// A worker holds it.
-    Running,
-    /// Ended well.
-    Succeeded,
-    /// Ended in failure.
-    Failed,
-}
-
-/// A job.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Job {
-    /// Its id.
-    pub id: String,
-    /// For example `train.two-tower`.
-    pub kind: String,
-    /// In the words of the kind.
-    pub config: Value,
-    /// Object prefixes, `bucket/prefix`, that the worker may read.
-    pub reads: Vec<String>,
-    /// Object prefixes, `bucket/prefix`, that the worker may write.
-    pub writes: Vec<String>,
-    /// The type of the event that a success emits.
-    pub emits: String,
-    /// The run it belongs to.
-    pub run: String,
-    /// The event whose handling submitted it.
-    pub parent: String,
-    /// W3C trace context.
-    pub traceparent: String,
-    /// Where it is.
-    pub phase: Phase,
-    /// The attempt, 1 for the first.
-    pub attempt: u32,
-    /// When it was submitted, in milliseconds since the Unix epoch.
-    pub created: u64,
-    /// When it ended.
-    pub finished: Option<u64>,
-    /// Progress, outputs, or the reason of a failure.
-    pub detail: Value,
-}
-
-impl Job {
-    /// A job as it is submitted while an event is handled.
-    pub fn submitted(submission: Submission, handled: &Event, traceparent: String, now: u64) -> Self {
-        Self {
-            id: submission.id,
-            kind: submission.kind,
-            config: submission.config,
-            reads: submission.reads,
-            writes: submission.writes,
-            emits: submission.emits,
-            run: handled.run.clone(),
-            parent: handled.id.clone(),
-            traceparent,
-            phase: Phase::Queued,
-            attempt: 1,
-            created: now,
-            finished: None,
-            detail: Value::Null,
-        }
-    }
-
-    /// Reads a job.
-    pub async fn load(store: &dyn Store, id: &str) -> Result<Option<Self>, StoreError> {
-        let found = Self::load_versioned(store, id).await?;
-        Ok(found.map(|(job, _version)| job))
-    }
-
-    async fn load_versioned(store: &dyn Store, id: &str) -> Result<Option<(Self, u64)>, StoreError> {
-        let Some(row) = store.get(JOBS, id).await? else {
-            return Ok(None);
-        };
-        let job = serde_json::from_slice(&row.value).map_err(StoreError::new)?;
-        Ok(Some((job, row.version)))
-    }
-
-    /// The row that keeps it.
-    pub fn write(&self, condition: Condition) -> StateWrite {
-        let value = serde_json::to_vec(self).map(Bytes::from).unwrap_or_default();
-        StateWrite {
-            table: JOBS.into(),
-            key: self.id.clone(),
-            value: Some(value),
-            condition,
-        }
-    }
-
-    /// Its place in the queue of its kind.
-    pub fn enqueue(&self) -> Enqueue {
-        Enqueue {
-            queue: queue(&self.kind),
-            event: Arc::new(self.event()),
-            not_before: None,
-            attempt: self.attempt,
-        }
-    }
-
-    /// Its step in the run.
-    pub fn step(&self) -> StepRecord {
-        StepRecord::queued(&self.event(), &format!("job:{}", self.kind), self.created)
-    }
-
-    fn event(&self) -> Event {
-        Event {
-            id: self.id.clone(),
-            source: "/jobs".into(),
-            kind: self.kind.clone(),
-            subject: None,
-            time: self.created,
-            content_type: None,
-            data: Bytes::new(),
-            traceparent: self.traceparent.clone(),
-            run: self.run.clone(),
-            parent: Some(self.parent.clone()),
-        }
-    }
-
-    /// The event that tells of its end.
-    fn outcome(&self, kind: &str, data: &Value, now: u64) -> Event {
-        Event {
-            id: format!("{}-end", self.id),
-            source: format!("/jobs/{}", self.kind),
-            kind: kind.into(),
-            subject: Some(self.id.clone()),
-            time: now,
-            content_type: Some("application/json".into()),
-            data: Bytes::from(data.to_string()),
-            traceparent: self.traceparent.clone(),
-            run: self.run.clone(),
-            parent: Some(self.id.clone()),
-        }
-    }
-
-    /// The prefix of its checkpoints in the bucket `tidegate-jobs`.
-    pub fn checkpoints(&self) -> String {
-        format!("{}/", self.id)
-    }
-}
-
-fn queue(kind: &str) -> String {
-    format!("$jobs/{kind}")
-}
 
 /// A job in a worker's hands.
 #[derive(Debug, Clone, Serialize)]
@@ -203,6 +61,12 @@ pub enum EndError {
     Commit(#[from] CommitError),
 }
 
+impl From<StoreError> for EndError {
+    fn from(error: StoreError) -> Self {
+        Self::Commit(error.into())
+    }
+}
+
 #[derive(Clone)]
 struct Lease {
     token: String,
@@ -213,6 +77,8 @@ struct Lease {
     version: u64,
     started: u64,
     expires: u64,
+    /// Its step is shown as running.
+    _shown: Arc<Running>,
 }
 
 /// The jobs of a platform, and who holds them.
@@ -279,6 +145,19 @@ impl Jobs {
             ("tidegate.job.failed".into(), data)
         })
         .await
+    }
+
+    /// Takes a job back that its worker never came to know of: the attempt does not count.
+    pub async fn take_back(&self, id: &str, token: &str) -> Result<(), StoreError> {
+        match self.release(id, token) {
+            Some(lease) => {
+                self.services
+                    .store
+                    .unclaim(std::slice::from_ref(&lease.delivery.receipt))
+                    .await
+            }
+            None => Ok(()),
+        }
     }
 
     /// The job that a lease token belongs to, for checks of access.
@@ -368,6 +247,7 @@ impl Jobs {
         draft.unit.settle.push(delivery.receipt);
         draft.unit.state.push(job.write(Condition::Version(version)));
         draft.unit.state.push(step.into_write(&job.run));
+        draft.unit.objects = self.forgotten_checkpoints(&job).await?;
         draft.event(event, None);
         self.commit(draft, id, token).await?;
         self.tell(&job, None, |notice| {
@@ -405,6 +285,34 @@ impl Jobs {
         self.commit(draft, id, token).await?;
         self.tell(&job, None, |notice| notice.reason = Some(reason.to_owned()));
         Ok(())
+    }
+
+    /// Ends a lease. As soon as a job is queued again, another lease of it may be held.
+    fn release(&self, id: &str, token: &str) -> Option<Lease> {
+        match self.held().entry(id.to_owned()) {
+            Entry::Occupied(lease) if lease.get().token == token => Some(lease.remove()),
+            _ => None,
+        }
+    }
+
+    /// What deletes the checkpoints of a job that goes on no more.
+    async fn forgotten_checkpoints(&self, job: &Job) -> Result<Vec<Publication>, StoreError> {
+        let prefix = job.checkpoints();
+        let store = &self.services.store;
+        let page = store.list(CHECKPOINTS, &prefix, None, MOST_CHECKPOINTS).await?;
+        let deletion = |key| Publication {
+            bucket: CHECKPOINTS.into(),
+            key,
+            staged: None,
+            content_type: None,
+            user: BTreeMap::new(),
+            condition: Condition::None,
+        };
+        Ok(page
+            .entries
+            .into_iter()
+            .map(|checkpoint| deletion(checkpoint.key))
+            .collect())
     }
 
     /// Gives jobs back whose worker has gone silent.

@@ -1,15 +1,17 @@
 //! The store in memory: for tests and simulation. Nothing survives the process.
 
+mod blobs;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use md5::{Digest as _, Md5};
+use bytes::Bytes;
 use tokio::sync::Notify;
 
+use self::blobs::{Blob, Stage};
 use super::{
     CommitError, Delivery, Depth, Enqueue, ObjectMeta, ObjectReader, Order, Page, Publication, Receipt,
     StageWriter, Staged, StateWrite, Store, StoreError, Unit, Versioned,
@@ -45,12 +47,6 @@ struct Queue {
 struct Waiting {
     event: Arc<Event>,
     attempt: u32,
-}
-
-#[derive(Clone)]
-struct Blob {
-    meta: ObjectMeta,
-    bytes: Bytes,
 }
 
 impl Default for Memory {
@@ -449,10 +445,7 @@ impl Store for Memory {
     }
 
     async fn stage(&self) -> Result<Box<dyn StageWriter>, StoreError> {
-        Ok(Box::new(Stage {
-            inner: self.inner.clone(),
-            bytes: BytesMut::new(),
-        }))
+        Ok(Box::new(Stage::new(self.inner.clone())))
     }
 
     async fn open_staged(&self, staged: &Staged) -> Result<Arc<dyn ObjectReader>, StoreError> {
@@ -470,49 +463,6 @@ impl Store for Memory {
             user,
         };
         Ok(Arc::new(Blob { meta, bytes }))
-    }
-}
-
-#[async_trait]
-impl ObjectReader for Blob {
-    fn meta(&self) -> &ObjectMeta {
-        &self.meta
-    }
-
-    async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, StoreError> {
-        let from = usize::try_from(offset).map_or(self.bytes.len(), |offset| offset.min(self.bytes.len()));
-        Ok(self
-            .bytes
-            .slice(from..from.saturating_add(len).min(self.bytes.len())))
-    }
-}
-
-struct Stage {
-    inner: Arc<Mutex<Inner>>,
-    bytes: BytesMut,
-}
-
-#[async_trait]
-impl StageWriter for Stage {
-    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
-        self.bytes.extend_from_slice(&bytes);
-        Ok(())
-    }
-
-    async fn finish(self: Box<Self>) -> Result<Staged, StoreError> {
-        let bytes = self.bytes.freeze();
-        let etag = Md5::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let mut inner = lock(&self.inner);
-        let staged = Staged {
-            blob: inner.count().to_string(),
-            size: bytes.len() as u64,
-            etag,
-        };
-        inner.staged.insert(staged.blob.clone(), bytes);
-        Ok(staged)
     }
 }
 

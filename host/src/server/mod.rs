@@ -1,16 +1,18 @@
 //! One port that speaks TLS and plain HTTP: the first byte of a connection tells which.
 //!
 //! Plain HTTP is for this machine only. Everything a client may hold on to is bounded: the number of
-//! connections, the time until the request's head is there, the time between two pieces of a body.
+//! connections, the time until the request's head is there, the time between two pieces of a body that comes, and
+//! between two pieces of an answer that goes.
+
+mod lingering;
+mod patience;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -20,6 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+pub use self::lingering::Incoming;
+pub use self::patience::Unhurried;
+
+use self::patience::Unstalled;
 
 /// The first byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -62,6 +69,8 @@ pub struct Bounds {
     pub connections: usize,
     /// Until the head of a request is there, the TLS handshake included.
     pub head: Duration,
+    /// Until a client that takes nothing of what is sent to it is cut off.
+    pub write: Duration,
     /// Until open requests are cut off when the server stops.
     pub stop: Duration,
 }
@@ -171,9 +180,10 @@ impl<H: Handler> Connection<H> {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let stream = Unstalled::new(stream, self.bounds.write);
         let (peer, handler) = (self.peer(secure), self.handler);
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let answer = handler.clone().handle(peer, request);
+        let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+            let answer = handler.clone().handle(peer, Incoming::of(request));
             async move { Ok::<_, std::convert::Infallible>(answer.await) }
         });
         let builder = builder(self.bounds, http2);
@@ -223,61 +233,6 @@ fn told_by(start: &[u8]) -> Option<Opening> {
         start if start == HTTP2_PREFACE => Some(Opening::Http2),
         start if HTTP2_PREFACE.starts_with(start) => None,
         _ => Some(Opening::Http1),
-    }
-}
-
-/// A request's body whose sender must not pause for longer than a bound.
-pub struct Unhurried<B> {
-    body: B,
-    pause: Duration,
-    sleep: Pin<Box<tokio::time::Sleep>>,
-}
-
-impl<B> Unhurried<B> {
-    /// Ends `body` in an error after `pause` without a piece of it.
-    pub fn new(body: B, pause: Duration) -> Self {
-        Self {
-            body,
-            pause,
-            sleep: Box::pin(tokio::time::sleep(pause)),
-        }
-    }
-}
-
-impl<B> http_body::Body for Unhurried<B>
-where
-    B: http_body::Body + Unpin,
-    B::Error: Into<Failed>,
-{
-    type Data = B::Data;
-    type Error = Failed;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Failed>>> {
-        use std::task::Poll;
-        let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            this.sleep
-                .as_mut()
-                .reset(tokio::time::Instant::now() + this.pause);
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        std::task::ready!(this.sleep.as_mut().poll(cx));
-        Poll::Ready(Some(Err(format!(
-            "the body paused for more than {:?}",
-            this.pause
-        )
-        .into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -1,6 +1,5 @@
-use std::collections::BTreeSet;
-
-use proptest::prelude::*;
+mod properties;
+mod reference;
 
 use super::*;
 
@@ -324,6 +323,18 @@ fn grants_of_what_is_the_platforms_are_refused() {
 }
 
 #[test]
+fn a_name_that_no_store_could_hold_is_refused() {
+    let grant = |name: &str| format!("grants.state.read = [\"{name}\"]\ngrants.secrets");
+    let found = mistake("grants.secrets", &grant(&"t".repeat(256)));
+    assert!(
+        found.contains("grants.state.read[0]: found `ttt")
+            && found.contains("of 256 bytes, expected a name of up to 255"),
+        "{found}"
+    );
+    Manifest::parse(&changed("grants.secrets", &grant(&"t".repeat(255))), "t").unwrap();
+}
+
+#[test]
 fn places_of_objects_are_a_bucket_and_a_prefix() {
     for wrong in [
         "data",
@@ -468,7 +479,7 @@ fn an_empty_manifest_says_what_is_missing() {
 
 #[test]
 fn a_manifest_that_cannot_be_read_says_so() {
-    let mistakes = Manifest::load(Path::new("/nonexistent/tidegate.toml"))
+    let mistakes = Manifest::read(Path::new("/nonexistent/tidegate.toml"))
         .unwrap_err()
         .to_string();
     assert!(
@@ -481,124 +492,8 @@ fn a_manifest_that_cannot_be_read_says_so() {
 fn the_manifest_of_the_app_that_comes_along_is_good() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions/feed-ranking/tidegate.toml");
     if file.exists() {
-        let manifest = Manifest::load(&file).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let (manifest, mistakes) = Manifest::read(&file).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!(mistakes, []);
         assert_eq!(manifest.app.name, "feed-ranking");
-    }
-}
-
-/// A manifest with a key in every table that no table has: the mistakes name the keys that there are.
-const UNKNOWN_EVERYWHERE: &str = r#"
-zz = 1
-[app]
-name = "a"
-zz = 1
-[[function]]
-name = "f"
-component = "f.wasm"
-zz = 1
-trigger = [
-    { zz = 1 }, { object = { bucket = "data", zz = 1 } }, { http = { route = "/x", zz = 1 } },
-    { schedule = { cron = "@daily", zz = 1 } },
-]
-record = { bucket = "data", zz = 1 }
-limits.zz = 1
-retry.zz = 1
-[function.grants]
-zz = 1
-objects.zz = 1
-state.zz = 1
-events.zz = 1
-jobs.zz = 1
-inference.zz = 1
-features.zz = 1
-http.zz = 1
-"#;
-
-fn known_keys() -> BTreeSet<String> {
-    let mut known = BTreeSet::new();
-    for mistake in Manifest::parse(UNKNOWN_EVERYWHERE, "t").unwrap_err().list {
-        let allowed = mistake
-            .message
-            .strip_prefix("unknown key, allowed are ")
-            .expect("only unknown keys");
-        let table = mistake.path.strip_suffix("zz").expect("only the key `zz`");
-        let table = table.replace("function.f.", "function.");
-        let table = ["[0]", "[1]", "[2]", "[3]"]
-            .iter()
-            .fold(table, |table, index| table.replace(index, ""));
-        known.extend(
-            allowed
-                .split(", ")
-                .map(|key| format!("{table}{}", key.trim_matches('`'))),
-        );
-    }
-    known.insert("function.variables.NAME".into());
-    let all: Vec<String> = known.iter().cloned().collect();
-    known.retain(|key| !all.iter().any(|other| other.starts_with(&format!("{key}."))));
-    known
-}
-
-#[test]
-fn the_reference_describes_every_key_and_no_other() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manifest.md");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let headings = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'));
-    let described: BTreeSet<String> = headings.map(str::to_owned).collect();
-    assert_eq!(described, known_keys());
-}
-
-#[test]
-fn every_example_of_the_reference_is_a_good_manifest() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manifest.md");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let mut examples = 0;
-    for part in text.split("```toml\n").skip(1) {
-        let example = part.split("```").next().unwrap();
-        let app = if example.contains("[app]") {
-            ""
-        } else {
-            "[app]\nname = \"example\"\n"
-        };
-        let function = match example.contains("[[function]]") || app.is_empty() {
-            true => "",
-            false => "[[function]]\nname = \"example\"\ncomponent = \"example.wasm\"\n",
-        };
-        let alone = "[[function]]\nname = \"example\"\ncomponent = \"example.wasm\"\n";
-        let end = if example.contains("[[function]]") || !function.is_empty() {
-            ""
-        } else {
-            alone
-        };
-        let text = format!("{app}{function}{example}{end}");
-        Manifest::parse(&text, "example").unwrap_or_else(|mistakes| panic!("{mistakes}\nin\n{text}"));
-        examples += 1;
-    }
-    assert!(examples >= 30, "{examples} examples");
-}
-
-proptest! {
-    #[test]
-    fn no_text_makes_the_parser_panic(text in "(\\PC|[\\[\\]\n.=\"{}]){0,200}") {
-        if let Err(mistakes) = Manifest::parse(&text, "t") {
-            prop_assert!(!mistakes.list.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_line_torn_out_makes_no_panic_and_every_mistake_has_its_line(line in 0_usize..40) {
-        let kept: Vec<&str> = GOOD.lines().enumerate().filter(|(index, _)| *index != line).map(|(_, line)| line).collect();
-        if let Err(mistakes) = Manifest::parse(&kept.join("\n"), "t") {
-            prop_assert!(mistakes.list.iter().all(|mistake| mistake.line.is_some_and(|line| line <= 40)));
-        }
-    }
-
-    #[test]
-    fn whatever_value_a_limit_has_it_is_within_its_bounds_or_a_mistake(number in 0_u64..u64::MAX, unit in "(B|KiB|MiB|GiB|MB|)") {
-        let text = changed("128MiB", &format!("{number}{unit}"));
-        if let Ok(manifest) = Manifest::parse(&text, "t") {
-            prop_assert!((1 << 20..=4 << 30).contains(&manifest.functions[0].limits.memory));
-        }
     }
 }

@@ -1,0 +1,165 @@
+//! A job as it is kept: its row, its place in a queue, its step in the run, and the event that tells of its end.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::JOBS;
+use crate::effects::Submission;
+use crate::event::Event;
+use crate::records::StepRecord;
+use crate::store::{Condition, Enqueue, StateWrite, Store, StoreError};
+
+/// Where a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Waits for a worker.
+    Queued,
+    /// A worker holds it.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended in failure.
+    Failed,
+}
+
+/// A job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: String,
+    /// For example `train.two-tower`.
+    pub kind: String,
+    /// In the words of the kind.
+    pub config: Value,
+    /// Object prefixes, `bucket/prefix`, that the worker may read.
+    pub reads: Vec<String>,
+    /// Object prefixes, `bucket/prefix`, that the worker may write.
+    pub writes: Vec<String>,
+    /// The type of the event that a success emits.
+    pub emits: String,
+    /// The run it belongs to.
+    pub run: String,
+    /// The event whose handling submitted it.
+    pub parent: String,
+    /// W3C trace context.
+    pub traceparent: String,
+    /// Where it is.
+    pub phase: Phase,
+    /// The attempt, 1 for the first.
+    pub attempt: u32,
+    /// When it was submitted, in milliseconds since the Unix epoch.
+    pub created: u64,
+    /// When it ended.
+    pub finished: Option<u64>,
+    /// Progress, outputs, or the reason of a failure.
+    pub detail: Value,
+}
+
+impl Job {
+    /// A job as it is submitted while an event is handled.
+    pub fn submitted(submission: Submission, handled: &Event, traceparent: String, now: u64) -> Self {
+        Self {
+            id: submission.id,
+            kind: submission.kind,
+            config: submission.config,
+            reads: submission.reads,
+            writes: submission.writes,
+            emits: submission.emits,
+            run: handled.run.clone(),
+            parent: handled.id.clone(),
+            traceparent,
+            phase: Phase::Queued,
+            attempt: 1,
+            created: now,
+            finished: None,
+            detail: Value::Null,
+        }
+    }
+
+    /// Reads a job.
+    pub async fn load(store: &dyn Store, id: &str) -> Result<Option<Self>, StoreError> {
+        let found = Self::load_versioned(store, id).await?;
+        Ok(found.map(|(job, _version)| job))
+    }
+
+    pub(super) async fn load_versioned(
+        store: &dyn Store,
+        id: &str,
+    ) -> Result<Option<(Self, u64)>, StoreError> {
+        let Some(row) = store.get(JOBS, id).await? else {
+            return Ok(None);
+        };
+        let job = serde_json::from_slice(&row.value).map_err(StoreError::new)?;
+        Ok(Some((job, row.version)))
+    }
+
+    /// The row that keeps it.
+    pub fn write(&self, condition: Condition) -> StateWrite {
+        let value = serde_json::to_vec(self).map(Bytes::from).unwrap_or_default();
+        StateWrite {
+            table: JOBS.into(),
+            key: self.id.clone(),
+            value: Some(value),
+            condition,
+        }
+    }
+
+    /// Its place in the queue of its kind.
+    pub fn enqueue(&self) -> Enqueue {
+        Enqueue {
+            queue: queue(&self.kind),
+            event: Arc::new(self.event()),
+            not_before: None,
+            attempt: self.attempt,
+        }
+    }
+
+    /// Its step in the run.
+    pub fn step(&self) -> StepRecord {
+        StepRecord::queued(&self.event(), &format!("job:{}", self.kind), self.created)
+    }
+
+    pub(super) fn event(&self) -> Event {
+        Event {
+            id: self.id.clone(),
+            source: "/jobs".into(),
+            kind: self.kind.clone(),
+            subject: None,
+            time: self.created,
+            content_type: None,
+            data: Bytes::new(),
+            traceparent: self.traceparent.clone(),
+            run: self.run.clone(),
+            parent: Some(self.parent.clone()),
+        }
+    }
+
+    /// The event that tells of its end.
+    pub(super) fn outcome(&self, kind: &str, data: &Value, now: u64) -> Event {
+        Event {
+            id: format!("{}-end", self.id),
+            source: format!("/jobs/{}", self.kind),
+            kind: kind.into(),
+            subject: Some(self.id.clone()),
+            time: now,
+            content_type: Some("application/json".into()),
+            data: Bytes::from(data.to_string()),
+            traceparent: self.traceparent.clone(),
+            run: self.run.clone(),
+            parent: Some(self.id.clone()),
+        }
+    }
+
+    /// The prefix of its checkpoints in the bucket [`CHECKPOINTS`](super::CHECKPOINTS).
+    pub fn checkpoints(&self) -> String {
+        format!("{}/", self.id)
+    }
+}
+
+pub(super) fn queue(kind: &str) -> String {
+    format!("$jobs/{kind}")
+}

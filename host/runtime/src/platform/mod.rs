@@ -1,0 +1,239 @@
+//! The platform: what the host's faces (HTTP, S3, the command line) call.
+
+mod buckets;
+mod deployment;
+mod requests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+pub use self::buckets::BUCKETS;
+pub use self::deployment::{DeployError, check};
+
+use self::deployment::Running;
+use crate::clock::SystemClock;
+use crate::dispatch::DeadLetters;
+use crate::effects::Draft;
+use crate::event::Event;
+use crate::inference::Inference;
+use crate::jobs::Jobs;
+use crate::records::Records;
+use crate::sandbox::{Pool, Program, Sandbox};
+use crate::services::Services;
+use crate::store::{CommitError, Store};
+use crate::trigger::Scheduler;
+
+/// What the platform needs to know.
+#[derive(Debug, Clone)]
+pub struct PlatformConfig {
+    /// The folder of the embedded stores and of compiled components.
+    pub data_dir: PathBuf,
+    /// Folders searched for components, after the manifest's own.
+    pub component_dirs: Vec<PathBuf>,
+    /// The sizes of the instance pool.
+    pub pool: Pool,
+}
+
+impl PlatformConfig {
+    /// Defaults, in a folder.
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            component_dirs: Vec::new(),
+            pool: Pool::default(),
+        }
+    }
+}
+
+/// An event was taken in.
+#[derive(Debug, Clone, Serialize)]
+pub struct Accepted {
+    /// The event's id.
+    pub event: String,
+    /// The run that it started.
+    pub run: String,
+}
+
+/// Why an event was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum EmitError {
+    /// No such function.
+    #[error("no function `{name}` is deployed; deployed are {deployed}")]
+    NoFunction {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        deployed: String,
+    },
+    /// The function takes requests, not events.
+    #[error("function `{0}` answers HTTP requests; call its route instead")]
+    Http(String),
+    /// The store did not commit.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// The whole platform in one process.
+pub struct Platform {
+    config: PlatformConfig,
+    services: Arc<Services>,
+    sandbox: Arc<Sandbox>,
+    jobs: Arc<Jobs>,
+    scheduler: Scheduler,
+    functions: RwLock<BTreeMap<String, Running>>,
+    deploying: tokio::sync::Mutex<()>,
+}
+
+impl Platform {
+    /// Opens the platform over a store, and runs what was deployed there before.
+    pub async fn open(
+        config: PlatformConfig,
+        store: Arc<dyn Store>,
+        inference: Arc<dyn Inference>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let services = Services::new(store, inference, Arc::new(SystemClock));
+        let sandbox = Arc::new(Sandbox::new(config.pool).map_err(engine_error)?);
+        let platform = Arc::new(Self {
+            jobs: Jobs::start(services.clone()),
+            scheduler: Scheduler::new(services.clone()),
+            config,
+            sandbox,
+            functions: RwLock::default(),
+            deploying: tokio::sync::Mutex::new(()),
+            services,
+        });
+        platform.restore().await?;
+        Ok(platform)
+    }
+
+    /// Takes in an event from outside.
+    pub async fn emit(
+        &self,
+        kind: &str,
+        subject: Option<String>,
+        content_type: Option<String>,
+        data: Bytes,
+    ) -> Result<Accepted, EmitError> {
+        let event = self.root("/events", kind, subject, content_type, data);
+        Ok(self.take_in(event).await?)
+    }
+
+    /// Calls one function, by an event of its own.
+    pub async fn invoke(&self, function: &str, data: Bytes) -> Result<Accepted, EmitError> {
+        self.invocable(function)?;
+        let json = Some("application/json".to_owned());
+        let event = self.root(
+            "/invoke",
+            "tidegate.invoke",
+            Some(function.to_owned()),
+            json,
+            data,
+        );
+        Ok(self.take_in(event).await?)
+    }
+
+    /// State, objects and queues.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.services.store
+    }
+
+    /// Jobs for workers.
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    /// Events that were given up.
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.services.clone())
+    }
+
+    /// What ran.
+    pub fn records(&self) -> &Records {
+        &self.services.records
+    }
+
+    /// Metrics in Prometheus' text format.
+    pub fn render_metrics(&self) -> String {
+        self.services.metrics.render()
+    }
+
+    /// Stops taking events and waits for those that run, up to `deadline`.
+    pub async fn drain(&self, deadline: Duration) {
+        self.services.stopping.cancel();
+        if tokio::time::timeout(deadline, self.services.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                ?deadline,
+                "steps still run; their events are delivered again at the next start"
+            );
+        }
+    }
+
+    fn running(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Running>> {
+        self.functions.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn root(
+        &self,
+        source: &str,
+        kind: &str,
+        subject: Option<String>,
+        content_type: Option<String>,
+        data: Bytes,
+    ) -> Event {
+        let id = self.services.new_id();
+        Event {
+            source: source.to_owned(),
+            kind: kind.to_owned(),
+            subject,
+            time: self.services.clock.now_ms(),
+            content_type,
+            data,
+            traceparent: self.services.new_traceparent(),
+            run: id.clone(),
+            id,
+            parent: None,
+        }
+    }
+
+    async fn take_in(&self, event: Event) -> Result<Accepted, CommitError> {
+        let accepted = Accepted {
+            event: event.id.clone(),
+            run: event.run.clone(),
+        };
+        let mut draft = Draft::new(&self.services);
+        draft.event(event, None);
+        draft.commit().await?;
+        Ok(accepted)
+    }
+
+    fn invocable(&self, name: &str) -> Result<(), EmitError> {
+        let running = self.running();
+        let Some(found) = running.get(name) else {
+            let deployed = running
+                .keys()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ");
+            return Err(EmitError::NoFunction {
+                name: name.to_owned(),
+                deployed,
+            });
+        };
+        match found.function.component.program {
+            Program::Event(_) => Ok(()),
+            Program::Http(_) => Err(EmitError::Http(name.to_owned())),
+        }
+    }
+}
+
+fn engine_error(error: wasmtime::Error) -> anyhow::Error {
+    anyhow::anyhow!("WebAssembly engine: {error:#}")
+}

@@ -1,0 +1,240 @@
+//! Requests: an HTTP function's answer, held back until its effects are committed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+
+use super::Platform;
+use crate::effects::{DONE, Draft, Ending, done_key};
+use crate::event::Event;
+use crate::manifest::Function;
+use crate::sandbox::{Body, Call, Failure, HttpFunction, Leftover, Program};
+use crate::store::{CommitError, StoreError};
+use crate::trigger::RouteError;
+
+/// The header by which a client names a request that is to have its effects once.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Bytes of such a name.
+const LONGEST_KEY: usize = 255;
+
+/// A request whose effects are committed once, however often it is sent.
+struct Once(String);
+
+impl Once {
+    fn of(headers: &http::HeaderMap) -> Result<Option<Self>, String> {
+        let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+            return Ok(None);
+        };
+        let bytes = value.as_bytes();
+        let plain = (1..=LONGEST_KEY).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+        let text = value.to_str().ok().filter(|_| plain);
+        text.map(|text| Some(Self(text.to_owned()))).ok_or_else(|| {
+            format!(
+                "`Idempotency-Key` takes 1 to {LONGEST_KEY} visible ASCII characters, this one has {}",
+                bytes.len()
+            )
+        })
+    }
+
+    /// Among the done markers of a function, no event's: those have no `/`.
+    fn marker(&self) -> String {
+        format!("request/{}", self.0)
+    }
+
+    fn repeated(&self) -> http::Response<Body> {
+        let message = format!(
+            "the request with the `Idempotency-Key` `{}` has had its effects already; they are not applied again",
+            self.0
+        );
+        problem(http::StatusCode::CONFLICT, &message)
+    }
+}
+
+impl Platform {
+    /// Answers a request by the function that its route names.
+    pub async fn http(&self, request: http::Request<Body>) -> http::Response<Body> {
+        let route = self
+            .services
+            .router()
+            .http(request.method().as_str(), request.uri().path());
+        match route {
+            Err(error) => no_route(&request, &error),
+            Ok((function, _params)) => match self.http_function(&function) {
+                Some((spec, program)) => self.answer(spec, program, request).await,
+                None => problem(
+                    http::StatusCode::SERVICE_UNAVAILABLE,
+                    "the function is being replaced",
+                ),
+            },
+        }
+    }
+
+    /// The function that a request would go to.
+    pub fn route(&self, method: &str, path: &str) -> Option<Arc<Function>> {
+        let (function, _params) = self.services.router().http(method, path).ok()?;
+        Some(self.running().get(&function)?.function.spec.clone())
+    }
+
+    fn http_function(&self, name: &str) -> Option<(Arc<Function>, Arc<HttpFunction>)> {
+        let running = self.running();
+        let function = &running.get(name)?.function;
+        match &function.component.program {
+            Program::Http(program) => Some((function.spec.clone(), program.clone())),
+            Program::Event(_) => None,
+        }
+    }
+
+    /// Runs an HTTP function. One that may write is answered only when its effects are committed.
+    async fn answer(
+        &self,
+        spec: Arc<Function>,
+        program: Arc<HttpFunction>,
+        request: http::Request<Body>,
+    ) -> http::Response<Body> {
+        let started = std::time::Instant::now();
+        let traceparent = request
+            .headers()
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok());
+        let event = Event {
+            traceparent: self.services.child_traceparent(traceparent.unwrap_or_default()),
+            ..self.root(
+                "/http",
+                "tidegate.http",
+                Some(request.uri().path().to_owned()),
+                None,
+                Bytes::new(),
+            )
+        };
+        let call = Call::new(self.services.clone(), spec.clone(), Arc::new(event), 1);
+        let writes = spec.grants.may_write();
+        let once = match Once::of(request.headers()) {
+            Ok(once) => once.filter(|_| writes),
+            Err(reason) => return problem(http::StatusCode::BAD_REQUEST, &reason),
+        };
+        match self.was_done(&spec, once.as_ref()).await {
+            Ok(None) => {}
+            Ok(Some(repeated)) => return repeated,
+            Err(error) => return problem(http::StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        }
+        let (response, leftover) = program.run(&self.sandbox, call.clone(), request).await;
+        let response = match response {
+            Ok(response) if writes => match self.hold_back(response, leftover, &call, once.as_ref()).await {
+                Ok(response) => response,
+                Err(failure) => failed(&spec, &failure),
+            },
+            Ok(response) => response,
+            Err(failure) => failed(&spec, &failure),
+        };
+        let outcome = if response.status().is_server_error() {
+            "error"
+        } else {
+            "done"
+        };
+        self.services
+            .metrics
+            .invocation(&spec.name, outcome, started.elapsed().as_secs_f64());
+        response
+    }
+
+    /// The answer to a request whose effects are committed already.
+    async fn was_done(
+        &self,
+        spec: &Function,
+        once: Option<&Once>,
+    ) -> Result<Option<http::Response<Body>>, StoreError> {
+        let Some(once) = once else { return Ok(None) };
+        let marker = done_key(&spec.name, &once.marker());
+        let found = self.services.store.get(DONE, &marker).await?;
+        Ok(found.map(|_| once.repeated()))
+    }
+
+    async fn hold_back(
+        &self,
+        response: http::Response<Body>,
+        leftover: tokio::sync::oneshot::Receiver<Leftover>,
+        call: &Call,
+        once: Option<&Once>,
+    ) -> Result<http::Response<Body>, Failure> {
+        let (head, body) = response.into_parts();
+        let body = body
+            .collect()
+            .await
+            .map_err(|error| Failure::Trap(error.to_string()))?
+            .to_bytes();
+        let leftover = leftover
+            .await
+            .map_err(|_| Failure::Trap("the instance is gone".into()))?;
+        let staged = leftover.result?;
+        if !staged.is_empty() {
+            let mut draft = Draft::new(&self.services);
+            draft.staged(staged, &call.spec, &call.event);
+            if let Some(once) = once {
+                draft.ended(&call.spec.name, &once.marker(), Ending::Done);
+            }
+            match (draft.commit().await, once) {
+                (Ok(()), _) => {}
+                (Err(CommitError::Conflict { table, .. }), Some(once)) if table == DONE => {
+                    return Ok(once.repeated());
+                }
+                (Err(error), _) => {
+                    return Err(Failure::Retry {
+                        reason: error.to_string(),
+                        delay: None,
+                    });
+                }
+            }
+        }
+        Ok(http::Response::from_parts(head, full(body)))
+    }
+}
+
+fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn problem(status: http::StatusCode, message: &str) -> http::Response<Body> {
+    let code = status
+        .canonical_reason()
+        .unwrap_or("Error")
+        .to_lowercase()
+        .replace(' ', "_");
+    let body = serde_json::json!({ "error": { "code": code, "message": message } }).to_string();
+    let mut response = http::Response::new(full(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+fn no_route(request: &http::Request<Body>, error: &RouteError) -> http::Response<Body> {
+    let (method, path) = (request.method(), request.uri().path());
+    match error {
+        RouteError::NotFound => problem(
+            http::StatusCode::NOT_FOUND,
+            &format!("no function has a route for `{method} {path}`"),
+        ),
+        RouteError::MethodNotAllowed(allowed) => {
+            let allowed = allowed.join(", ");
+            let message = format!("`{path}` does not take `{method}`; it takes {allowed}");
+            let mut response = problem(http::StatusCode::METHOD_NOT_ALLOWED, &message);
+            if let Ok(value) = http::HeaderValue::from_str(&allowed) {
+                response.headers_mut().insert(http::header::ALLOW, value);
+            }
+            response
+        }
+    }
+}
+
+fn failed(spec: &Function, failure: &Failure) -> http::Response<Body> {
+    tracing::warn!(function = spec.name, %failure, "request failed");
+    let status = match failure {
+        Failure::Limit(text) if text.contains("wall_time") => http::StatusCode::GATEWAY_TIMEOUT,
+        Failure::Retry { .. } => http::StatusCode::SERVICE_UNAVAILABLE,
+        _ => http::StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    problem(status, &format!("function `{}` failed: {failure}", spec.name))
+}
