@@ -62,6 +62,19 @@ impl Api {
         Ok((status, response.text().await.context("the answer broke off")?))
     }
 
+    /// Status and body of a POST without a body that carries an `Idempotency-Key`.
+    pub async fn post_once(&self, path: &str, key: &str) -> Result<(u16, String)> {
+        let url = format!("{}{path}", self.base);
+        let request = self.client.post(&url).timeout(PATIENCE);
+        let response = request
+            .header("idempotency-key", key)
+            .send()
+            .await
+            .with_context(|| format!("no answer to POST {url}"))?;
+        let status = response.status().as_u16();
+        Ok((status, response.text().await.context("the answer broke off")?))
+    }
+
     /// A GET that must succeed, as text.
     pub async fn get_text(&self, path: &str) -> Result<String> {
         let response = self.send(Method::GET, path, None).await?.error_for_status();

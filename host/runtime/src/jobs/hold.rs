@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::{Job, Jobs, LEASE, Lease, Leased, Phase, queue};
 use crate::effects::Draft;
-use crate::services::Services;
 use crate::store::{CommitError, Delivery, Receipt, StoreError};
 
 /// The pause before a delivery that could not be given back is tried again.
@@ -47,30 +46,39 @@ impl Jobs {
         job.phase = Phase::Running;
         job.attempt = spare.delivery.attempt;
         match self.enter(worker, &spare.delivery, job, version) {
-            Entered::Leased(leased) => {
+            Some(leased) => {
                 spare.keep();
-                Ok(Some(*leased))
+                Ok(Some(leased))
             }
-            Entered::Same => {
-                spare.keep();
-                Ok(None)
-            }
-            Entered::Spare => spare.settle().await,
+            None => spare.settle().await,
         }
     }
 
-    /// Enters the lease, unless another worker has the job.
-    fn enter(&self, worker: &str, delivery: &Delivery, job: Job, version: u64) -> Entered {
+    /// Gives a delivery back in the background, as soon as the store takes it.
+    fn give_back(&self, receipt: Receipt) {
+        let services = self.services.clone();
+        self.services.spawn(async move {
+            let receipts = [receipt];
+            while let Err(error) = services.store.unclaim(&receipts).await {
+                tracing::warn!(%error, "a job is not given back yet");
+                let pause = services.clock.sleep(PAUSE);
+                if services.stopping.run_until_cancelled(pause).await.is_none() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Enters the lease, unless another worker has the job by another delivery. Whoever had it by this one has
+    /// lost it: the store would not hand it out again.
+    fn enter(&self, worker: &str, delivery: &Delivery, job: Job, version: u64) -> Option<Leased> {
         let now = self.services.clock.now_ms();
         let mut leases = self.held();
-        if let Some(other) = leases.get(&job.id)
-            && other.delivery.attempt >= delivery.attempt
-        {
-            return if other.delivery.receipt == delivery.receipt {
-                Entered::Same
-            } else {
-                Entered::Spare
-            };
+        let other = leases
+            .get(&job.id)
+            .filter(|other| other.delivery.receipt != delivery.receipt);
+        if other.is_some_and(|other| other.delivery.attempt >= delivery.attempt) {
+            return None;
         }
         let token = self.services.new_id();
         let step = job.step();
@@ -88,25 +96,19 @@ impl Jobs {
             expires: now + LEASE.as_millis() as u64,
             _shown: Arc::new(shown),
         };
-        leases.insert(job.id.clone(), lease);
+        let before = leases.insert(job.id.clone(), lease);
         drop(leases);
+        if let Some(before) = before.filter(|before| before.delivery.receipt != delivery.receipt) {
+            // Settled or not, nobody holds it any more.
+            self.give_back(before.delivery.receipt);
+        }
         self.tell(&job, Some(worker), |_| {});
-        Entered::Leased(Box::new(Leased {
+        Some(Leased {
             job,
             token,
             expires: LEASE,
-        }))
+        })
     }
-}
-
-/// What became of a delivery that was to be a lease.
-enum Entered {
-    /// It is one.
-    Leased(Box<Leased>),
-    /// It is the very delivery that another worker holds.
-    Same,
-    /// Another worker holds the job by another delivery.
-    Spare,
 }
 
 /// A delivery that nobody holds yet. It goes back to its queue if nothing comes of it, also where the worker
@@ -149,21 +151,7 @@ impl<'a> Spare<'a> {
 impl Drop for Spare<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            let services = self.jobs.services.clone();
-            let receipt = self.delivery.receipt.clone();
-            self.jobs.services.spawn(give_back(services, receipt));
-        }
-    }
-}
-
-/// Gives a delivery back as soon as the store takes it.
-async fn give_back(services: Arc<Services>, receipt: Receipt) {
-    let receipts = [receipt];
-    while let Err(error) = services.store.unclaim(&receipts).await {
-        tracing::warn!(%error, "a job is not given back yet");
-        let pause = services.clock.sleep(PAUSE);
-        if services.stopping.run_until_cancelled(pause).await.is_none() {
-            return;
+            self.jobs.give_back(self.delivery.receipt.clone());
         }
     }
 }

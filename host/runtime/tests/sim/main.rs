@@ -1,4 +1,4 @@
-//! A seeded simulation of the dispatcher: hundreds of random pipelines, each in its own storm.
+//! A seeded simulation of the dispatcher: thousands of random pipelines, each in its own storm.
 //!
 //! `cargo xtask sim` runs as many seeds as asked, or one again, through `TIDEGATE_SIM_SEEDS` and
 //! `TIDEGATE_SIM_SEED`. A seed is a run: the same seed is the same story, poll for poll.
@@ -25,10 +25,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use scenario::simulate;
 
 /// Seeds of a test run when nobody says how many.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 3000;
 /// Failures that are shown in full.
 const SHOWN: usize = 5;
-/// What has to happen in hundreds of seeds, or the simulation has lost its sting.
+/// What has to happen in thousands of seeds, or the simulation has lost its sting.
 const KINDS: [&str; 19] = [
     "handled",
     "failed attempts",

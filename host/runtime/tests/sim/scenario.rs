@@ -20,6 +20,9 @@ use crate::storm::Storm;
 /// How long a pipeline may take to come to rest once the weather is calm.
 const REST: Duration = Duration::from_secs(3600);
 
+/// The workers of a process.
+const WORKERS: usize = 2;
+
 /// What lasts longer than a process.
 struct Scenario {
     executor: Executor,
@@ -93,7 +96,9 @@ impl Scenario {
         let world = self.executor.world(Node::Platform);
         let process = Process::start(world, self.store.clone(), &self.pipeline, self.guests.clone());
         let jobs = Jobs::start(process.services.clone());
-        process.employ(&jobs, Some(Random::of(self.dice.next(), "worker")));
+        for _ in 0..WORKERS {
+            process.employ(&jobs, Some(Random::of(self.dice.next(), "worker")));
+        }
         process
     }
 
