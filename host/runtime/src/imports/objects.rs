@@ -219,6 +219,11 @@ impl Call {
             .allows_write(&self.spec.name, &bucket, &key)
             .map_err(Error::Denied)?;
         valid_key(&key)?;
+        at_most(
+            "bytes of a content type",
+            content_type.as_deref().map_or(0, str::len),
+            LONGEST_KEY,
+        )?;
         let stage = self.services.store.stage().await;
         let stage = stage.map_err(|error| self.unavailable(error))?;
         Ok(Writer {
