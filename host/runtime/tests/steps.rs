@@ -264,9 +264,8 @@ async fn giant_arguments_are_refused_in_a_short_answer_or_cut() {
     for (import, bytes, expected) in [
         ("state.get", 1 << 20, "found a key of 1048576 bytes"),
         ("state.put", 1 << 20, "found a key of 1048576 bytes"),
-        ("state.get-many", 10_000, "found 10000 keys, at most 1000"),
-        ("objects.open", 1 << 20, "at most"),
-        ("objects.create", 1 << 20, "at most"),
+        ("objects.open", 1 << 20, "longer than 1,024 bytes"),
+        ("objects.create", 1 << 20, "longer than 1,024 bytes"),
         ("objects.content-type", 1 << 20, "at most"),
         ("events.emit", 1 << 20, "at most"),
         ("config.secret", 1 << 20, "secret"),
@@ -276,8 +275,9 @@ async fn giant_arguments_are_refused_in_a_short_answer_or_cut() {
         let reason = bench.reason(deed).await;
         assert!(
             reason.contains(expected),
-            "{import}: {}",
-            &reason[..reason.len().min(300)]
+            "{import}: {} ... {}",
+            &reason[..reason.len().min(100)],
+            &reason[reason.len().saturating_sub(200)..]
         );
         assert!(
             reason.len() < 10_000,
@@ -285,10 +285,15 @@ async fn giant_arguments_are_refused_in_a_short_answer_or_cut() {
             reason.len()
         );
     }
-    for import in ["config.variable", "log.write", "log.progress"] {
-        let run = bench
-            .run(json!({ "do": "giant", "import": import, "bytes": 1 << 20 }))
-            .await;
+    for (import, bytes) in [
+        // The SDK asks in pages that the host takes.
+        ("state.get-many", 10_000),
+        ("config.variable", 1 << 20),
+        ("log.write", 1 << 20),
+        ("log.progress", 1 << 20),
+    ] {
+        let deed = json!({ "do": "giant", "import": import, "bytes": bytes });
+        let run = bench.run(deed).await;
         assert_eq!(run.state, RunState::Done, "{import}: {run:?}");
     }
     bench.run(json!({ "do": "count", "key": "after" })).await;

@@ -262,7 +262,7 @@ fn object(
 }
 
 fn refuse_place(bucket: &str, key: &str) -> Result<(), String> {
-    let shown = || (key.escape_debug(), bucket.escape_debug());
+    let shown = || (start(key).escape_debug(), start(bucket).escape_debug());
     if let Some(wrong) = wrong_key(key) {
         let (key, bucket) = shown();
         return Err(format!("key `{key}` of bucket `{bucket}` {wrong}"));
@@ -274,6 +274,12 @@ fn refuse_place(bucket: &str, key: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// As much of a name as an error shows.
+fn start(name: &str) -> &str {
+    const SHOWN: usize = 1100;
+    &name[..name.floor_char_boundary(SHOWN)]
 }
 
 /// Why a key, or the start of one, can be none, whatever is granted.
