@@ -55,7 +55,7 @@ impl Jobs {
     }
 
     /// Gives a delivery back in the background, as soon as the store takes it.
-    fn give_back(&self, receipt: Receipt) {
+    pub(super) fn give_back(&self, receipt: Receipt) {
         let services = self.services.clone();
         self.services.spawn(async move {
             let receipts = [receipt];

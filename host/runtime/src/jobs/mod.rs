@@ -207,8 +207,14 @@ impl Jobs {
             return Ok(committed?);
         }
         let mut leases = self.held();
-        if leases.get(id).is_some_and(|lease| lease.token == token) {
-            leases.remove(id);
+        let ended = match leases.get(id) {
+            Some(lease) if lease.token == token => leases.remove(id),
+            _ => None,
+        };
+        drop(leases);
+        if let Some(ended) = ended.filter(|_| committed.is_err()) {
+            // Another delivery of the job went further: this one is settled when it is seen again.
+            self.give_back(ended.delivery.receipt);
         }
         Ok(committed.map_err(|_| LeaseLost(id.into()))?)
     }
