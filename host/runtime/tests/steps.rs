@@ -490,3 +490,16 @@ async fn a_key_that_no_store_could_hold_is_refused_and_the_reason_says_so() {
     let reason = bench.reason(read).await;
     assert!(reason.contains("is longer than 1,024 bytes"), "{reason}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_names_the_object_that_was_being_read() {
+    let bench = Bench::new().await;
+    let write = json!({ "do": "objects", "bucket": "data", "key": "out/broken.bin", "text": "x" });
+    bench.run(write).await;
+    let deed = json!({ "do": "read-then-trap", "bucket": "data", "key": "out/broken.bin" });
+    let reason = bench.reason(deed).await;
+    assert!(
+        reason.contains("the component trapped while reading `data/out/broken.bin`: "),
+        "{reason}"
+    );
+}

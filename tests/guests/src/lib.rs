@@ -39,6 +39,8 @@ enum Deed {
     Logs { lines: u32 },
     /// Read an object.
     Read { bucket: String, key: String },
+    /// Open an object and trap, as a library does that panics on what it holds.
+    ReadThenTrap { bucket: String, key: String },
     /// Write state.
     State { table: String, key: String },
     /// Recurse until the stack is gone.
@@ -93,6 +95,10 @@ async fn handle(event: Event) -> Result<(), Failure> {
         Deed::Read { bucket, key } => {
             objects::open(&bucket, &key).await?;
             Ok(())
+        }
+        Deed::ReadThenTrap { bucket, key } => {
+            objects::open(&bucket, &key).await?;
+            std::process::abort()
         }
         Deed::State { table, key } => {
             state::put(&table, &key, &1)?;
