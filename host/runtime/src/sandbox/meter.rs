@@ -9,7 +9,7 @@ pub(super) struct Meter {
     start: Instant,
     /// Nanoseconds of the polls that ended.
     spent: AtomicU64,
-    /// When the poll that runs now began, in nanoseconds after `start`.
+    /// When the poll that runs now began, in nanoseconds after `start`; 0 while none does.
     began: AtomicU64,
 }
 
@@ -26,9 +26,10 @@ impl Meter {
     pub(super) async fn measure<T>(&self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         std::future::poll_fn(|context| {
-            self.began.store(self.now(), Relaxed);
+            self.began.store(self.now().max(1), Relaxed);
             let polled = future.as_mut().poll(context);
             self.spent.fetch_add(self.running(), Relaxed);
+            self.began.store(0, Relaxed);
             polled
         })
         .await
@@ -45,7 +46,10 @@ impl Meter {
     }
 
     fn running(&self) -> u64 {
-        self.now().saturating_sub(self.began.load(Relaxed))
+        match self.began.load(Relaxed) {
+            0 => 0,
+            began => self.now().saturating_sub(began),
+        }
     }
 
     fn now(&self) -> u64 {
@@ -56,6 +60,13 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_measured_costs_nothing() {
+        let meter = Meter::new();
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(meter.spent_so_far(), Duration::ZERO);
+    }
 
     #[tokio::test]
     async fn waiting_costs_nothing_and_computing_does() {
