@@ -19,7 +19,7 @@ With folders: the packages in them, which need not be part of this workspace.
 ";
 
 /// Packages, and folders of packages, that hold functions.
-const WORKSPACE_FUNCTIONS: [&str; 3] = ["functions", "functions/feed-ranking", "tests"];
+const WORKSPACE_FUNCTIONS: [&str; 4] = ["functions", "functions/feed-ranking", "tests", "tests/guests"];
 
 /// Runs the subcommand.
 pub fn run(args: &[String]) -> Result<()> {

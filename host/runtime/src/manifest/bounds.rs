@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use super::values::{duration, size};
 use super::walk::{Fields, Value};
-use super::{Limits, OnExhausted, Retry};
+use super::{Limits, OnExhausted, Retry, Reuse};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+const TIME: &str = "a duration such as `30s`, from `1ms` to `1h`";
+const TIMES: RangeInclusive<u128> = 1..=3_600_000;
 
 pub(super) fn limits(mut fields: Fields<'_>) -> Limits {
     let default = Limits::default();
-    const TIME: &str = "a duration such as `30s`, from `1ms` to `1h`";
-    const TIMES: RangeInclusive<u128> = 1..=3_600_000;
     let wall_time = time(&mut fields, "wall_time", TIMES, TIME).unwrap_or(default.wall_time);
     let limits = Limits {
         memory: bytes(
@@ -91,6 +91,16 @@ pub(super) fn retry(mut fields: Fields<'_>) -> Retry {
     }
     fields.finish();
     retry
+}
+
+pub(super) fn reuse(mut fields: Fields<'_>) -> Reuse {
+    let default = Reuse::default();
+    let reuse = Reuse {
+        invocations: count(&mut fields, "invocations", 1..=1_000_000).unwrap_or(default.invocations),
+        idle: time(&mut fields, "idle", TIMES, TIME).unwrap_or(default.idle),
+    };
+    fields.finish();
+    reuse
 }
 
 fn bytes(

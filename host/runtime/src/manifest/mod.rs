@@ -55,6 +55,8 @@ pub struct Function {
     pub limits: Limits,
     /// What happens when it fails.
     pub retry: Retry,
+    /// How its instances are reused; without it every invocation has a fresh one.
+    pub reuse: Option<Reuse>,
     /// Its variables.
     pub variables: BTreeMap<String, String>,
     /// Where requests and responses are recorded.
@@ -148,8 +150,7 @@ pub struct Limits {
     pub memory: u64,
     /// From start to end, waiting included; from 1 ms to 1 h, 30 s by default.
     pub wall_time: Duration,
-    /// How long it computes, without its waits; from 1 ms to 1 h, as long as `wall_time` by default. It holds for
-    /// functions that handle events.
+    /// How long it computes, without its waits; from 1 ms to 1 h, as long as `wall_time` by default.
     pub cpu_time: Duration,
     /// Invocations at one time; from 1 to 10,000, 16 by default.
     pub concurrency: u32,
@@ -219,6 +220,24 @@ impl Default for Retry {
             jitter: true,
             max_age: Duration::from_secs(24 * 60 * 60),
             on_exhausted: OnExhausted::Dead,
+        }
+    }
+}
+
+/// How instances serve one invocation after another, with the memory that the last one left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reuse {
+    /// Invocations of one instance; from 1 to 1,000,000, 1,000 by default.
+    pub invocations: u32,
+    /// How long an instance waits for its next invocation; from 1 ms to 1 h, 10 s by default.
+    pub idle: Duration,
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self {
+            invocations: 1000,
+            idle: Duration::from_secs(10),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::bounds::{limits, retry};
+use super::bounds::{limits, retry, reuse};
 use super::grants::{EventGrants, HttpGrants, InferenceGrants, JobGrants, NameGrants, ObjectGrants};
 use super::rules::{
     contradictions, emitted, granted_name, host, is_bucket, is_name, key_start, model, place,
@@ -90,6 +90,9 @@ fn function(notes: &Notes, index: usize, node: Node) -> (Function, usize) {
         grants: grants(fields.table("grants")),
         limits: limits(fields.table("limits")),
         retry: retry(fields.table("retry")),
+        reuse: fields
+            .take("reuse")
+            .map(|node| reuse(Fields::of(notes, &format!("{path}.reuse"), node))),
         variables: variables(notes, fields.table("variables")),
         record: fields
             .take("record")

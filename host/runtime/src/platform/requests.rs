@@ -9,7 +9,7 @@ use super::Platform;
 use crate::effects::{DONE, Draft, Ending, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
-use crate::sandbox::{Body, Call, Failure, HttpFunction, Leftover, Program};
+use crate::sandbox::{Answered, Body, Call, Failure, HttpFunction, Program};
 use crate::store::{CommitError, StoreError};
 use crate::trigger::RouteError;
 
@@ -118,15 +118,13 @@ impl Platform {
             Ok(Some(repeated)) => return repeated,
             Err(error) => return problem(http::StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         }
-        let (response, leftover) = program.run(&self.sandbox, call.clone(), request).await;
-        let response = match response {
-            Ok(response) if writes => match self.hold_back(response, leftover, &call, once.as_ref()).await {
-                Ok(response) => response,
-                Err(failure) => failed(&spec, &failure),
-            },
-            Ok(response) => response,
-            Err(failure) => failed(&spec, &failure),
+        let answered = program.run(&self.sandbox, call.clone(), request).await;
+        let response = match answered {
+            Ok(answered) if writes => self.hold_back(answered, &call, once.as_ref()).await,
+            Ok((response, _left)) => Ok(response),
+            Err(failure) => Err(failure),
         };
+        let response = response.unwrap_or_else(|failure| failed(&spec, &failure));
         let outcome = if response.status().is_server_error() {
             "error"
         } else {
@@ -152,8 +150,7 @@ impl Platform {
 
     async fn hold_back(
         &self,
-        response: http::Response<Body>,
-        leftover: tokio::sync::oneshot::Receiver<Leftover>,
+        (response, left): Answered,
         call: &Call,
         once: Option<&Once>,
     ) -> Result<http::Response<Body>, Failure> {
@@ -163,10 +160,10 @@ impl Platform {
             .await
             .map_err(|error| Failure::Trap(error.to_string()))?
             .to_bytes();
-        let leftover = leftover
+        let left = left
             .await
             .map_err(|_| Failure::Trap("the instance is gone".into()))?;
-        let staged = leftover.result?;
+        let staged = left.result?;
         if !staged.is_empty() {
             let mut draft = Draft::new(&self.services);
             draft.staged(staged, &call.spec, &call.event);

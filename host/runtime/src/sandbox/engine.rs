@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -43,6 +44,8 @@ impl Default for Pool {
 pub struct Sandbox {
     engine: Engine,
     linker: Linker<Guest>,
+    /// Places for instances that wait for their next invocation.
+    waiting: Arc<Semaphore>,
     stop: Arc<AtomicBool>,
 }
 
@@ -53,7 +56,14 @@ impl Sandbox {
         let linker = linker(&engine)?;
         let stop = Arc::new(AtomicBool::new(false));
         spawn_ticker(engine.clone(), stop.clone())?;
-        Ok(Self { engine, linker, stop })
+        // The other half of the pool stays free for fresh instances.
+        let waiting = Arc::new(Semaphore::new(pool.instances as usize / 2));
+        Ok(Self {
+            engine,
+            linker,
+            waiting,
+            stop,
+        })
     }
 
     /// The engine.
@@ -64,6 +74,11 @@ impl Sandbox {
     /// What components are linked to.
     pub fn linker(&self) -> &Linker<Guest> {
         &self.linker
+    }
+
+    /// A place for an instance that waits, if one is free.
+    pub(super) fn place_to_wait(&self) -> Option<OwnedSemaphorePermit> {
+        self.waiting.clone().try_acquire_owned().ok()
     }
 }
 

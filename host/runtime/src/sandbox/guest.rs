@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::component::{Accessor, ResourceTable};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::Sandbox;
-use super::http::Outbound;
 use super::meter::Meter;
+use super::outbound::Outbound;
+use super::printed::Printed;
 use crate::effects::{Bounds, Effects, Staged};
 use crate::event::Event;
 use crate::imports::Imports;
@@ -19,9 +19,6 @@ use crate::manifest::Function;
 use crate::records::{Level, LogBuffer, Notice, NoticeKind};
 use crate::services::Services;
 use crate::store::StoreError;
-
-/// Bytes that a guest may write to its standard output, and as many to its standard error.
-const STDIO: usize = 64 << 10;
 
 /// Bytes of a log line at most.
 const LINE: usize = 32 << 10;
@@ -193,14 +190,14 @@ pub struct Guest {
     outbound: Outbound,
     memory: Memory,
     meter: Arc<Meter>,
-    stdout: MemoryOutputPipe,
-    stderr: MemoryOutputPipe,
+    stdout: Printed,
+    stderr: Printed,
 }
 
 impl Guest {
     /// A store for one invocation, with the function's limits.
     pub fn store(sandbox: &Sandbox, call: Arc<Call>) -> Store<Self> {
-        let (stdout, stderr) = (MemoryOutputPipe::new(STDIO), MemoryOutputPipe::new(STDIO));
+        let (stdout, stderr) = (Printed::default(), Printed::default());
         let wasi = WasiCtx::builder()
             .stdout(stdout.clone())
             .stderr(stderr.clone())
@@ -231,6 +228,14 @@ impl Guest {
             Ok(UpdateDeadline::Yield(1))
         });
         store
+    }
+
+    /// Acts for another invocation from now on.
+    pub(super) fn begin(&mut self, call: Arc<Call>) {
+        self.outbound = Outbound::new(call.clone());
+        self.call = call;
+        self.meter = Arc::new(Meter::new());
+        self.memory.peak = self.memory.used;
     }
 
     /// Counts a host call against the limit.
@@ -272,10 +277,9 @@ impl Guest {
 
     /// Turns what the guest printed into log lines.
     pub fn keep_output(&self) {
-        for (pipe, level) in [(&self.stdout, Level::Info), (&self.stderr, Level::Error)] {
-            let text = pipe.contents();
-            for line in String::from_utf8_lossy(&text).lines() {
-                self.call.log(level, line.to_owned());
+        for (printed, level) in [(&self.stdout, Level::Info), (&self.stderr, Level::Error)] {
+            for line in printed.take_lines() {
+                self.call.log(level, line);
             }
         }
     }

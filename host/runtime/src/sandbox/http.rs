@@ -1,43 +1,53 @@
-//! Calling an HTTP function: plain `wasi:http` components, 0.3 and 0.2, a fresh instance for each request.
+//! Calling an HTTP function: plain `wasi:http` components, 0.3 and 0.2, one request at a time in an instance.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use bytes::{Bytes, BytesMut};
+use futures::{FutureExt as _, StreamExt as _, stream};
+use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use wasmtime::component::{GuestTaskId, InstancePre};
-use wasmtime::{Store, StoreContextMut};
-use wasmtime_wasi_http::handler::{
-    HandlerState, Instance, ProxyHandler, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
-};
-use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpHooks, WasiHttpView as _};
+use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
+use tokio::sync::oneshot;
+use wasmtime::AsContextMut as _;
+use wasmtime::component::{Accessor, InstancePre};
+use wasmtime_wasi_http::WasiHttpView as _;
+use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre};
 
-use super::invoke::failure_of;
+use super::instances::Instances;
+use super::invoke::{Usage, failure_of, milliseconds};
 use super::{Call, Failure, Guest, Sandbox};
 use crate::effects::Staged;
 use crate::records::LogBuffer;
 
 /// The body of a request or a response.
-pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub type Body = UnsyncBoxBody<Bytes, Failed>;
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// Bytes of an answer that is gathered before it is sent.
+const SMALL: usize = 64 << 10;
+/// How often the guest may go on before its answer is sent in pieces.
+const TURNS: usize = 4;
 
 /// A component that handles HTTP requests.
 pub struct HttpFunction {
     pre: ProxyPre<Guest>,
+    instances: Instances<Proxy>,
 }
 
-/// Why a request was not answered by the function.
-pub type HttpFailure = Failure;
-
-/// What is left of an instance when it is gone.
+/// What is left of an invocation when it has ended.
 pub struct Leftover {
     /// What it staged; `Err` when it trapped or hit a limit.
     pub result: Result<Staged, Failure>,
     /// What it logged.
     pub logs: LogBuffer,
+    /// What it took.
+    pub usage: Usage,
 }
+
+/// An invocation that has answered: its response, and what is left when the response's body has ended too.
+pub type Answered = (http::Response<Body>, oneshot::Receiver<Leftover>);
 
 impl HttpFunction {
     /// Takes a component that exports `wasi:http/handler@0.3` or `wasi:http/incoming-handler@0.2`.
@@ -47,185 +57,200 @@ impl HttpFunction {
             Ok(pre) => ProxyPre::P3(pre),
             Err(_not_p3) => ProxyPre::P2(p2::bindings::ProxyPre::new(pre)?),
         };
-        Ok(Self { pre })
+        Ok(Self {
+            pre,
+            instances: Instances::default(),
+        })
     }
 
-    /// Hands a request to a fresh instance. The response's body streams while the instance lives; the
-    /// receiver tells what is left when it has gone.
+    /// Hands a request to an instance of its own. The response's body streams while the invocation goes on; the
+    /// receiver tells what is left when it has ended.
     pub async fn run(
         self: &Arc<Self>,
         sandbox: &Arc<Sandbox>,
         call: Arc<Call>,
         request: http::Request<Body>,
-    ) -> (
-        Result<http::Response<Body>, HttpFailure>,
-        tokio::sync::oneshot::Receiver<Leftover>,
-    ) {
-        let (tell, told) = tokio::sync::oneshot::channel();
+    ) -> Result<Answered, Failure> {
+        let (answer, answered) = oneshot::channel();
+        let (tell, told) = oneshot::channel();
+        let (function, sandbox, services) = (self.clone(), sandbox.clone(), call.services.clone());
+        services.spawn(async move {
+            let left = function.serve(&sandbox, call, request, answer).await;
+            // Nobody waits for what is left of a function that writes nothing.
+            tell.send(left).ok();
+        });
+        if let Ok(response) = answered.await {
+            return Ok((response, told));
+        }
+        let left = told
+            .await
+            .map_err(|_| Failure::Trap("the instance is gone".into()))?;
+        Err(left
+            .result
+            .err()
+            .unwrap_or_else(|| Failure::Trap("the function ended without an answer".into())))
+    }
+
+    /// Serves one request to its end, the body of the response included.
+    async fn serve(
+        &self,
+        sandbox: &Sandbox,
+        call: Arc<Call>,
+        request: http::Request<Body>,
+        answer: oneshot::Sender<http::Response<Body>>,
+    ) -> Leftover {
+        let started = Instant::now();
         let limit = call.spec.limits.wall_time;
-        let one = OneRequest {
-            function: self.clone(),
-            sandbox: sandbox.clone(),
-            call: call.clone(),
-            tell: std::sync::Mutex::new(Some(tell)),
+        let mut live = self.instances.take(sandbox, &call);
+        let (warm, meter) = (live.is_warm(), live.store.data().meter());
+        let mut start = Duration::ZERO;
+        let running = async {
+            let proxy = match live.instance.take() {
+                Some(proxy) => proxy,
+                None => self.pre.instantiate_async(&mut live.store).await?,
+            };
+            start = started.elapsed();
+            let proxy = live.instance.insert(proxy);
+            live.store
+                .run_concurrent(async |accessor| handle(accessor, proxy, request, answer).await)
+                .await?
         };
-        let request = request.map(|body| body.map_err(into_wasi_error).boxed_unsync());
-        let handler = ProxyHandler::new(one);
-        let response = match tokio::time::timeout(limit, handler.handle((), request)).await {
+        let ended = tokio::time::timeout(limit, meter.measure(running)).await;
+        let guest = live.store.data();
+        guest.keep_output();
+        let usage = Usage {
+            warm,
+            start_ms: milliseconds(start),
+            cpu_ms: milliseconds(meter.spent()),
+            peak_memory: guest.peak_memory(),
+            host_calls: call.host_calls(),
+        };
+        let result = match ended {
             Err(_elapsed) => Err(Failure::Limit(format!("limit `wall_time` of {limit:?} reached"))),
-            Ok(Err(error)) => Err(Failure::Trap(format!("{:#}", error.root_cause()))),
-            Ok(Ok(response)) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
+            Ok(Err(error)) => Err(failure_of(&error, guest)),
+            Ok(Ok(())) => {
+                self.instances.park(sandbox, &call, live);
+                Ok(call.take_effects())
+            }
         };
-        (response, told)
+        Leftover {
+            result,
+            logs: call.take_logs(),
+            usage,
+        }
     }
 }
 
-fn into_wasi_error(error: Box<dyn std::error::Error + Send + Sync>) -> wasmtime_wasi_http::Error {
+/// Calls the guest's handler, passes its response on as soon as there is one, and waits until no task of the guest
+/// is left.
+async fn handle(
+    accessor: &Accessor<Guest>,
+    proxy: &Proxy,
+    request: http::Request<Body>,
+    answer: oneshot::Sender<http::Response<Body>>,
+) -> wasmtime::Result<()> {
+    let request = request.map(|body| body.map_err(into_wasi_error).boxed_unsync());
+    let (set, response) = futures::channel::oneshot::channel();
+    let prepared = accessor.with(|mut access| {
+        Prepared::new(access.as_context_mut(), proxy, request, |guest| guest.http(), set)
+    })?;
+    let passing_on = async {
+        let response = response
+            .await
+            .map_err(|_| wasmtime::format_err!("no response"))??;
+        let (head, body) = response.into_parts();
+        let body = gather(body.map_err(Into::into).boxed_unsync()).await;
+        // A client that has gone needs no answer.
+        answer.send(http::Response::from_parts(head, body)).ok();
+        Ok(())
+    };
+    let handling = async { prepared.run(accessor, std::future::pending()).await.map(drop) };
+    futures::future::try_join(handling, passing_on).await?;
+    std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+    Ok(())
+}
+
+/// A body as one piece, where it is small and the guest waits for nothing else before it is whole: that saves its
+/// way through the connection piece by piece. Any other body streams, with the pieces that were there already.
+async fn gather(mut body: Body) -> Body {
+    let mut gathered = BytesMut::new();
+    let mut last = None;
+    for _turn in 0..TURNS {
+        while let Some(frame) = body.frame().now_or_never() {
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                None => {
+                    return Full::from(gathered.freeze())
+                        .map_err(|never| match never {})
+                        .boxed_unsync();
+                }
+                Some(Ok(Ok(data))) if gathered.len() + data.len() <= SMALL => {
+                    gathered.extend_from_slice(&data)
+                }
+                Some(Ok(Ok(data))) => last = Some(Ok(Frame::data(data))),
+                Some(Ok(Err(other))) => last = Some(Ok(other)),
+                Some(Err(error)) => last = Some(Err(error)),
+            }
+            if last.is_some() {
+                return streamed(gathered, last, body);
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    streamed(gathered, last, body)
+}
+
+/// A body that begins with pieces which were taken out of it.
+fn streamed(gathered: BytesMut, last: Option<Result<Frame<Bytes>, Failed>>, body: Body) -> Body {
+    let first = (!gathered.is_empty()).then(|| Ok(Frame::data(gathered.freeze())));
+    let pieces = stream::iter(first.into_iter().chain(last)).chain(BodyStream::new(body));
+    StreamBody::new(pieces).boxed_unsync()
+}
+
+fn into_wasi_error(error: Failed) -> wasmtime_wasi_http::Error {
     wasmtime_wasi_http::Error::InternalError(Some(error.to_string()))
 }
 
-/// The handler of one request, which then is done.
-struct OneRequest {
-    function: Arc<HttpFunction>,
-    sandbox: Arc<Sandbox>,
-    call: Arc<Call>,
-    tell: std::sync::Mutex<Option<tokio::sync::oneshot::Sender<Leftover>>>,
-}
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
 
-impl HandlerState for OneRequest {
-    type StoreData = Guest;
-    type WorkerExpiration = Deadline;
-    type WorkerState = Worker;
+    use super::*;
 
-    async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Deadline, Worker>> {
-        let mut store = Guest::store(&self.sandbox, self.call.clone());
-        let proxy = self.function.pre.instantiate_async(&mut store).await?;
-        let tell = self
-            .tell
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        let limit = self.call.spec.limits.wall_time;
-        Ok(Instance {
-            store,
-            proxy,
-            view: |guest| guest.http(),
-            expiration: Deadline { limit, sleep: None },
-            state: Worker {
-                tell: std::sync::Mutex::new(tell),
-            },
-        })
-    }
-}
-
-/// Ends the instance when its wall time is over.
-struct Deadline {
-    limit: Duration,
-    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
-}
-
-impl WorkerExpiration for Deadline {
-    fn poll(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        status: WorkerStatus,
-        start: Instant,
-    ) -> Poll<()> {
-        if status == WorkerStatus::Idle {
-            return Poll::Ready(());
-        }
-        let until = tokio::time::Instant::from_std(start + self.limit);
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        sleep.as_mut().poll(cx)
-    }
-}
-
-struct Worker {
-    tell: std::sync::Mutex<Option<tokio::sync::oneshot::Sender<Leftover>>>,
-}
-
-impl WorkerState for Worker {
-    type StoreData = Guest;
-    type RequestData = ();
-
-    fn should_accept_request(&self, _concurrent: usize, total: usize) -> ShouldAccept {
-        if total == 0 {
-            ShouldAccept::Yes
-        } else {
-            ShouldAccept::Never
-        }
+    fn body(pieces: Vec<Result<Frame<Bytes>, Failed>>, open: bool) -> Body {
+        let rest = stream::pending().take(usize::from(open));
+        StreamBody::new(stream::iter(pieces).chain(rest)).boxed_unsync()
     }
 
-    fn on_request_start(
-        &self,
-        _store: StoreContextMut<'_, Guest>,
-        _data: (),
-        _task: GuestTaskId,
-    ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
-        Box::pin(std::future::pending())
+    fn piece(len: usize) -> Result<Frame<Bytes>, Failed> {
+        Ok(Frame::data(Bytes::from(vec![7; len])))
     }
 
-    fn drop(&self, store: Store<Guest>, result: Result<(), wasmtime::Error>) {
-        let guest = store.data();
-        guest.keep_output();
-        let result = match result {
-            Ok(()) => Ok(guest.call.take_effects()),
-            Err(error) => Err(failure_of(&error, guest)),
-        };
-        let left = Leftover {
-            result,
-            logs: guest.call.take_logs(),
-        };
-        if let Some(tell) = self
-            .tell
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take()
-        {
-            let _nobody_waits = tell.send(left);
-        }
+    #[tokio::test]
+    async fn a_small_body_that_comes_at_once_is_one_piece() {
+        let gathered = gather(body(vec![piece(3), piece(4)], false)).await;
+        assert_eq!(gathered.size_hint().exact(), Some(7));
     }
-}
 
-/// Requests that a guest sends out: only to the hosts its manifest grants.
-pub(super) struct Outbound {
-    call: Arc<Call>,
-}
-
-impl Outbound {
-    pub(super) fn new(call: Arc<Call>) -> Self {
-        Self { call }
-    }
-}
-
-type Sent = (
-    http::Response<WasiBody>,
-    Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
-);
-
-impl WasiHttpHooks for Outbound {
-    fn send_request(
-        &mut self,
-        request: http::Request<WasiBody>,
-        options: Option<RequestOptions>,
-        _processed: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
-    ) -> Box<dyn Future<Output = Result<Sent, wasmtime_wasi_http::Error>> + Send> {
-        let host = request
-            .uri()
-            .authority()
-            .map(|authority| authority.as_str().to_owned())
-            .unwrap_or_default();
-        let spec = &self.call.spec;
-        if let Err(denied) = spec.grants.allows_http(&spec.name, &host) {
-            self.call.log(crate::records::Level::Warn, denied);
-            return Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) });
-        }
-        Box::new(async move {
-            let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
-            let io: Box<dyn Future<Output = _> + Send> = Box::new(io);
-            Ok((response.map(http_body_util::BodyExt::boxed_unsync), io))
-        })
+    #[tokio::test]
+    async fn a_body_that_is_large_waits_or_breaks_off_streams_with_all_its_pieces() {
+        let mut waiting = gather(body(vec![piece(3), piece(4)], true)).await;
+        assert_eq!(
+            waiting.frame().await.unwrap().unwrap().into_data().unwrap().len(),
+            7
+        );
+        assert!(waiting.frame().now_or_never().is_none());
+        let large = gather(body(vec![piece(SMALL), piece(1), piece(2)], false)).await;
+        assert_eq!(large.size_hint().exact(), None);
+        assert_eq!(large.collect().await.unwrap().to_bytes().len(), SMALL + 3);
+        let mut broken = gather(body(vec![piece(3), Err("gone".into())], false)).await;
+        assert_eq!(
+            broken.frame().await.unwrap().unwrap().into_data().unwrap().len(),
+            3
+        );
+        assert_eq!(broken.frame().await.unwrap().unwrap_err().to_string(), "gone");
+        let trailers = Ok(Frame::trailers(http::HeaderMap::new()));
+        let mut trailed = gather(body(vec![piece(3), trailers], false)).await;
+        assert!(trailed.frame().await.unwrap().unwrap().is_data());
+        assert!(trailed.frame().await.unwrap().unwrap().is_trailers());
     }
 }

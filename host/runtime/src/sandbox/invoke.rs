@@ -1,13 +1,15 @@
 //! Calling an event function: (function, event) to an outcome, touching nothing else.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use wasmtime::component::{InstancePre, ResourceTableError};
+use wasmtime::component::{Accessor, InstancePre, ResourceTableError};
 
 use super::guest::{LimitReached, cut};
+use super::instances::Instances;
 use super::{Call, Guest, Sandbox};
 use crate::dispatch::Handler;
 use crate::effects::Staged;
@@ -22,6 +24,7 @@ const REASON: usize = 8 << 10;
 /// A component that handles events.
 pub struct EventFunction {
     pre: FunctionPre<Guest>,
+    instances: Instances<Function>,
 }
 
 /// An event function with the sandbox that it runs in.
@@ -76,6 +79,9 @@ pub struct Outcome {
 /// What an invocation took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
+    /// Whether the instance had served another invocation before.
+    #[serde(default)]
+    pub warm: bool,
     /// From nothing to an instance that is ready for its first instruction, in milliseconds.
     pub start_ms: f64,
     /// How long it computed, its host calls included and its waits left out, in milliseconds.
@@ -91,6 +97,7 @@ impl EventFunction {
     pub fn new(pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
         Ok(Self {
             pre: FunctionPre::new(pre)?,
+            instances: Instances::default(),
         })
     }
 
@@ -98,41 +105,59 @@ impl EventFunction {
     pub async fn run(&self, sandbox: &Sandbox, call: Arc<Call>) -> Outcome {
         let started = Instant::now();
         let limit = call.spec.limits.wall_time;
-        let mut store = Guest::store(sandbox, call.clone());
+        let mut live = self.instances.take(sandbox, &call);
+        let (warm, meter) = (live.is_warm(), live.store.data().meter());
         let event = into_wit(&call.event, call.attempt);
-        let (pre, meter) = (&self.pre, store.data().meter());
         let mut start = Duration::ZERO;
         let running = async {
-            let function: Function = pre.instantiate_async(&mut store).await?;
+            let function = match live.instance.take() {
+                Some(function) => function,
+                None => self.pre.instantiate_async(&mut live.store).await?,
+            };
             start = started.elapsed();
-            store
-                .run_concurrent(async |accessor| function.call_handle(accessor, event).await)
+            let function = live.instance.insert(function);
+            live.store
+                .run_concurrent(async |accessor| {
+                    let returned = function.call_handle(accessor, event).await?;
+                    Ok((returned, has_ended(accessor).await))
+                })
                 .await?
         };
         let ended = tokio::time::timeout(limit, meter.measure(running)).await;
-        let guest = store.data();
+        let guest = live.store.data();
         guest.keep_output();
+        let usage = Usage {
+            warm,
+            start_ms: milliseconds(start),
+            cpu_ms: milliseconds(meter.spent()),
+            peak_memory: guest.peak_memory(),
+            host_calls: call.host_calls(),
+        };
         let result = match ended {
             Err(_elapsed) => Err(Failure::Limit(format!("limit `wall_time` of {limit:?} reached"))),
             Ok(Err(error)) => Err(failure_of(&error, guest)),
-            Ok(Ok(Err(failure))) => Err(asked_for(failure)),
-            Ok(Ok(Ok(()))) => Ok(call.take_effects()),
+            Ok(Ok((returned, alone))) => {
+                if alone {
+                    self.instances.park(sandbox, &call, live);
+                }
+                returned.map(|()| call.take_effects()).map_err(asked_for)
+            }
         };
         Outcome {
             result,
             logs: call.take_logs(),
             wall: started.elapsed(),
-            usage: Usage {
-                start_ms: milliseconds(start),
-                cpu_ms: milliseconds(meter.spent()),
-                peak_memory: guest.peak_memory(),
-                host_calls: call.host_calls(),
-            },
+            usage,
         }
     }
 }
 
-fn milliseconds(time: Duration) -> f64 {
+/// Whether no task of the guest goes on after its return: one that did would act in the next invocation.
+async fn has_ended(accessor: &Accessor<Guest>) -> bool {
+    std::future::poll_fn(|context| Poll::Ready(accessor.poll_no_interesting_tasks(context).is_ready())).await
+}
+
+pub(super) fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 

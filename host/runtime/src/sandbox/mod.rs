@@ -4,13 +4,16 @@ mod cache;
 mod engine;
 mod guest;
 mod http;
+mod instances;
 mod invoke;
 mod meter;
+mod outbound;
+mod printed;
 
 pub use cache::{Component, ComponentError, Kind, Program};
 pub use engine::{Pool, Sandbox};
 pub use guest::{Call, Guest, derived_id};
-pub use http::{Body, HttpFailure, HttpFunction, Leftover};
+pub use http::{Answered, Body, HttpFunction, Leftover};
 pub use invoke::{EventFunction, Failure, Outcome, Sandboxed, Usage};
 
 /// A digest as it is written everywhere: lower-case hex of the SHA-256.
