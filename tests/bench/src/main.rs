@@ -1,6 +1,7 @@
 //! The benchmarks: what Tidegate does on this machine, beside a peer or the limit the project set itself.
 
 mod events;
+mod hello;
 mod ingest;
 mod latency;
 mod load;
@@ -17,7 +18,7 @@ use clap::Parser;
 
 use crate::table::Table;
 
-const NAMES: [&str; 5] = ["start", "latency", "events", "predict", "ingest"];
+const NAMES: [&str; 6] = ["start", "hello", "latency", "events", "predict", "ingest"];
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", about)]
@@ -59,6 +60,7 @@ async fn run(args: &Args) -> Result<()> {
         eprintln!("==> {name}");
         let measured = match name {
             "start" => start_up::measure(&mut table).await,
+            "hello" => hello::measure(args, &mut table).await,
             "latency" => latency::measure(&mut table).await,
             "events" => events::measure(&mut table).await,
             "predict" => predict::measure(args, &mut table).await,

@@ -32,23 +32,7 @@ pub struct Peer {
 impl Peer {
     /// Installs what is missing, and writes the peer's programs.
     pub async fn install(cache: &Path, model: &[u8], core: usize) -> Result<Self> {
-        let venv = cache.join("bench-venv");
-        let python = venv.join("bin/python");
-        let ready = venv.join("ready");
-        if !ready.is_file() {
-            eprintln!(
-                "    installing the peer into `{}`: {}",
-                venv.display(),
-                PACKAGES.join(", ")
-            );
-            run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).await?;
-            let mut pip = Command::new(&python);
-            run(pip
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-                .args(PACKAGES))
-            .await?;
-            std::fs::write(&ready, "").context("cannot mark the peer as installed")?;
-        }
+        let python = install(cache, "bench-venv", &PACKAGES).await?;
         let folder = tempfile::Builder::new()
             .prefix("tidegate-peer-")
             .tempdir()
@@ -126,6 +110,32 @@ impl Peer {
             .stdin(Stdio::null());
         command
     }
+}
+
+/// A Python of its own in the cache, with packages from PyPI; the path of its interpreter.
+pub async fn install(cache: &Path, name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let venv = cache.join(name);
+    let python = venv.join("bin/python");
+    let ready = venv.join("ready");
+    if ready.is_file() {
+        return Ok(python);
+    }
+    let place = venv.display();
+    eprintln!("    installing the peer into `{place}`: {}", packages.join(", "));
+    run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).await?;
+    let mut pip = Command::new(&python);
+    run(pip
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(packages))
+    .await?;
+    std::fs::write(&ready, "").context("cannot mark the peer as installed")?;
+    Ok(python)
+}
+
+/// A port that nobody listens at.
+pub fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free port")?;
+    Ok(listener.local_addr().context("no free port")?.port())
 }
 
 async fn run(command: &mut Command) -> Result<()> {

@@ -10,7 +10,7 @@ use tidegate_harness::{Host, Manifest, Options, until};
 
 use crate::Args;
 use crate::load::Load;
-use crate::peer::Peer;
+use crate::peer::{Peer, free_port};
 use crate::table::{Table, duration};
 
 const ITEMS_ASKED: u64 = 100;
@@ -140,9 +140,4 @@ fn artifact(value: &Value) -> Option<(String, String)> {
         Value::Array(all) => all.iter().find_map(artifact),
         _ => None,
     }
-}
-
-fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free port")?;
-    Ok(listener.local_addr().context("no free port")?.port())
 }
