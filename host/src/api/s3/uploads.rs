@@ -2,6 +2,8 @@
 //!
 //! Both are durable, so an upload goes on after a restart of the host.
 
+mod parts;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use tidegate_runtime::store::{
     CommitError, Condition, ObjectMeta, Order, Publication, Staged, StateWrite, Store, StoreError, Unit,
 };
 
+use self::parts::{PARTS, checked_number, part_key, part_of, parts, sums_of};
 use super::buckets::timestamp;
 use super::checks::{Promised, promised};
 use super::headers::sent;
@@ -25,10 +28,6 @@ use crate::api::objects;
 
 /// The table of uploads and the bucket of their parts.
 const UPLOADS: &str = "$uploads";
-/// Parts of one upload, as S3 has it.
-const PARTS: i32 = 10_000;
-/// Bytes of every part but the last, as S3 has it.
-const SMALLEST: u64 = 5 << 20;
 /// From this size on, the client is kept waiting by white space while the parts are joined.
 const LARGE: u64 = 64 << 20;
 /// Rows or parts that are read at one time.
@@ -58,34 +57,12 @@ pub(super) fn now() -> u64 {
     chrono::Utc::now().timestamp_millis().cast_unsigned()
 }
 
-fn part_key(id: &str, number: i32) -> String {
-    format!("{id}/{number:05}")
-}
-
-fn number_of(meta: &ObjectMeta) -> Option<i32> {
-    meta.key.rsplit('/').next()?.parse().ok()
-}
-
 fn row(id: &str, value: Option<Bytes>) -> StateWrite {
     StateWrite {
         table: UPLOADS.into(),
         key: id.into(),
         value,
         condition: Condition::None,
-    }
-}
-
-async fn parts(store: &dyn Store, id: &str) -> Result<Vec<ObjectMeta>, StoreError> {
-    let (mut parts, mut after) = (Vec::new(), None);
-    loop {
-        let page = store
-            .list(UPLOADS, &format!("{id}/"), after.as_deref(), PAGE)
-            .await?;
-        parts.extend(page.entries);
-        after = page.next;
-        if after.is_none() {
-            return Ok(parts);
-        }
     }
 }
 
@@ -142,85 +119,6 @@ impl Storage {
         });
         let begun = begun.filter(|begun| begun.upload.bucket == bucket && begun.upload.key == key);
         begun.ok_or_else(|| s3_error!(NoSuchUpload, "there is no upload `{id}` of `{bucket}/{key}`"))
-    }
-
-    async fn keep_part(&self, begun: &Begun, number: i32, staged: Staged, sums: &Checksum) -> S3Result<()> {
-        let key = part_key(&begun.id, number);
-        let mut user = BTreeMap::new();
-        sums::keep(sums, &mut user);
-        let part = Publication {
-            bucket: UPLOADS.into(),
-            key: key.clone(),
-            staged: Some(staged),
-            content_type: None,
-            user,
-            condition: Condition::None,
-        };
-        let commit = async |publication| {
-            let objects = vec![publication];
-            let unit = Unit {
-                objects,
-                ..Unit::default()
-            };
-            self.store().commit(unit).await.map_err(not_committed)
-        };
-        commit(part).await?;
-        // Completed or given up meanwhile, the upload would never be rid of this part.
-        let Upload { bucket, key: of, .. } = &begun.upload;
-        if let Err(gone) = self.upload(&begun.id, bucket, of).await {
-            commit(objects::deletion(UPLOADS, &key)).await?;
-            return Err(gone);
-        }
-        Ok(())
-    }
-
-    /// The parts that the client names, in their order, checked against those that came.
-    async fn named_parts(&self, id: &str, named: Vec<CompletedPart>) -> S3Result<Vec<ObjectMeta>> {
-        let mut there: BTreeMap<i32, ObjectMeta> = BTreeMap::new();
-        for part in parts(self.store(), id).await.map_err(unavailable)? {
-            there.extend(number_of(&part).map(|number| (number, part)));
-        }
-        let mut chosen: Vec<ObjectMeta> = Vec::new();
-        let mut last = 0;
-        for part in named {
-            let number = part.part_number.unwrap_or_default();
-            if number <= last {
-                return Err(s3_error!(
-                    InvalidPartOrder,
-                    "part {number} comes after part {last}"
-                ));
-            }
-            last = number;
-            let found = there
-                .remove(&number)
-                .ok_or_else(|| s3_error!(InvalidPart, "part {number} was not uploaded"))?;
-            sums::check_part(number, &part, &sums_of(&found))?;
-            let etag = part.e_tag.map(ETag::into_value).unwrap_or_default();
-            if etag != found.etag {
-                return Err(s3_error!(
-                    InvalidPart,
-                    "part {number} has the etag `{}`, not `{etag}`",
-                    found.etag
-                ));
-            }
-            chosen.push(found);
-        }
-        let rest = chosen.len().saturating_sub(1);
-        if let Some(small) = chosen.iter().take(rest).find(|part| part.size < SMALLEST) {
-            let number = number_of(small).unwrap_or_default();
-            return Err(s3_error!(
-                EntityTooSmall,
-                "part {number} has {} bytes, the least is {SMALLEST}",
-                small.size
-            ));
-        }
-        if chosen.is_empty() {
-            return Err(s3_error!(
-                MalformedXML,
-                "an upload is completed with at least one part"
-            ));
-        }
-        Ok(chosen)
     }
 
     /// Copies the parts into one object. The store keeps an object in one file, so that their bytes are copied
@@ -296,27 +194,12 @@ impl Storage {
     }
 }
 
-/// The checksums that are kept with a part.
-fn sums_of(part: &ObjectMeta) -> Checksum {
-    sums::take(&mut part.user.clone())
-}
-
 fn bytes_of_hex(hex: &str) -> Vec<u8> {
     let digit = |byte: u8| (byte as char).to_digit(16).unwrap_or_default() as u8;
     hex.as_bytes()
         .chunks(2)
         .map(|pair| pair.iter().fold(0, |byte, &half| byte << 4 | digit(half)))
         .collect()
-}
-
-fn checked_number(number: i32) -> S3Result<i32> {
-    if (1..=PARTS).contains(&number) {
-        return Ok(number);
-    }
-    Err(s3_error!(
-        InvalidArgument,
-        "the part number is {number}, allowed are 1 to {PARTS}"
-    ))
 }
 
 impl Operations<'_> {
@@ -530,16 +413,4 @@ impl Operations<'_> {
         forget(self.0.store(), &input.upload_id).await?;
         Ok(AbortMultipartUploadOutput::default())
     }
-}
-
-fn part_of(meta: &ObjectMeta) -> Part {
-    let mut part = Part {
-        part_number: number_of(meta),
-        size: i64::try_from(meta.size).ok(),
-        e_tag: Some(ETag::Strong(meta.etag.clone())),
-        last_modified: Some(timestamp(meta.modified)),
-        ..Default::default()
-    };
-    copy_sums!(sums_of(meta) => part);
-    part
 }
