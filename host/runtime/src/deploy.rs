@@ -115,8 +115,9 @@ fn link_all(
             Ok((bytes, component)) => {
                 let wrong = mismatches(spec, &component, &mistaken_grants(&path, mistakes));
                 mistakes.extend(wrong.into_iter().map(at));
+                mistakes.extend(stray_batch(&path, spec, &component));
                 functions.push(Deployable {
-                    spec: Arc::new(spec.clone()),
+                    spec: Arc::new(gathered(spec, component.program.kind())),
                     component,
                     bytes: bytes.into(),
                 });
@@ -124,6 +125,35 @@ fn link_all(
         }
     }
     functions
+}
+
+/// What the manifest says, with the defaults of what only the component tells: whether events are gathered.
+fn gathered(spec: &Function, kind: Kind) -> Function {
+    let batch = (kind == Kind::Batch).then(|| spec.batch.unwrap_or_default());
+    Function {
+        batch,
+        ..spec.clone()
+    }
+}
+
+/// A `batch` for a component that does not take events together.
+fn stray_batch(path: &str, spec: &Function, component: &Component) -> Option<Mistake> {
+    spec.batch?;
+    let kind = component.program.kind();
+    let message = format!(
+        "component `{}` {}, expected one that exports `handle-batch` where there is a `batch`",
+        spec.component.display(),
+        exports(kind)
+    );
+    (kind != Kind::Batch).then(|| Mistake::new(format!("{path}.batch"), None, message))
+}
+
+fn exports(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Event => "exports `handle`, for events",
+        Kind::Batch => "exports `handle-batch`, for events",
+        Kind::Http => "exports a `wasi:http` handler, for requests",
+    }
 }
 
 /// The grants of a function that could not be read: that they are missing was said already.
@@ -161,16 +191,8 @@ fn mismatches(spec: &Function, component: &Component, mistaken: &[String]) -> Ve
     let kind = component.program.kind();
     let mut wrong = Vec::new();
     for trigger in &spec.triggers {
-        let needs = if matches!(trigger, Trigger::Http { .. }) {
-            Kind::Http
-        } else {
-            Kind::Event
-        };
-        if needs != kind {
-            let exports = match kind {
-                Kind::Event => "exports `handle`, for events",
-                Kind::Http => "exports a `wasi:http` handler, for requests",
-            };
+        if matches!(trigger, Trigger::Http { .. }) != (kind == Kind::Http) {
+            let exports = exports(kind);
             wrong.push(format!(
                 "component `{name}` {exports}, but the trigger is `{trigger}`"
             ));

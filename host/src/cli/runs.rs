@@ -177,7 +177,7 @@ fn row(step: &Value, indent: &str) -> Vec<Cell> {
         .colour(Colour::Yellow),
         Cell::new(took).right(),
         match field(step, "reason") {
-            "" => Cell::new(usage(&step["usage"])).colour(Colour::Dim),
+            "" => Cell::new(format!("{}{}", usage(&step["usage"]), company(step))).colour(Colour::Dim),
             reason => Cell::new(cut(&tame(reason), 200)).colour(colour_of(state)),
         },
     ]
@@ -189,6 +189,21 @@ fn usage(usage: &Value) -> String {
         (Some(cpu), Some(memory)) => format!("cpu {}, {:.1} MiB", duration(cpu), memory / f64::from(1 << 20)),
         _ => String::new(),
     }
+}
+
+/// Which batch a step was handled in, and where else to look for what it emitted.
+fn company(step: &Value) -> String {
+    let Some(events) = step["batch"]["events"].as_u64() else {
+        return String::new();
+    };
+    let first = field(&step["batch"], "first");
+    if first == field(step, "event") {
+        return format!(", first of a batch of {events}");
+    }
+    format!(
+        ", in a batch of {events} with `{first}` of run {}",
+        field(&step["batch"], "run")
+    )
 }
 
 #[cfg(test)]
@@ -224,6 +239,20 @@ mod tests {
         assert!(shown.contains("│     └─ features"), "{shown}");
         assert!(shown.contains("└─ audit"), "{shown}");
         assert!(shown.lines().next().unwrap().contains("1.5 s"), "{shown}");
+    }
+
+    #[test]
+    fn a_step_of_a_batch_tells_which() {
+        let batch = json!({ "events": 3, "first": "e1", "run": "R" });
+        let usage = json!({ "cpu_ms": 2.0, "peak_memory": 1048576 });
+        let step = |event: &str| json!({ "event": event, "function": "f", "state": "done", "batch": batch, "usage": usage });
+        let run = json!({ "run": "R", "steps": [step("e1"), step("e2")] });
+        let shown = text::aligned(&rows(&run), false);
+        assert!(shown.contains("1.0 MiB, first of a batch of 3"), "{shown}");
+        assert!(
+            shown.contains("1.0 MiB, in a batch of 3 with `e1` of run R"),
+            "{shown}"
+        );
     }
 
     #[test]

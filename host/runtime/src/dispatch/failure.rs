@@ -7,7 +7,7 @@ use crate::effects::{Draft, Ending};
 use crate::manifest::OnExhausted;
 use crate::records::{NoticeKind, StepRecord, StepState};
 use crate::sandbox::Failure;
-use crate::store::{Delivery, Enqueue, StoreError};
+use crate::store::{CommitError, Delivery, Enqueue, StoreError};
 
 /// The longest delay that a guest may ask for.
 const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -40,7 +40,8 @@ impl Dispatcher {
             ..self.step(delivery, state, &ran)
         };
         draft.unit.state.push(step.into_write(&event.run));
-        draft.unit.state.extend(self.logged(delivery, &ran));
+        let alone = std::slice::from_ref(delivery);
+        draft.unit.state.extend(self.logged(alone, &ran));
         match verdict.again {
             Some(delay) => self.try_again(&mut draft, delivery, delay),
             None => {
@@ -69,6 +70,19 @@ impl Dispatcher {
             notice.reason = Some(reason);
             notice.duration_ms = Some(ran.wall.as_secs_f64() * 1000.0);
         });
+    }
+
+    /// What remains to be done about a delivery whose failure was not committed.
+    async fn refused(&self, delivery: &Delivery, refused: &CommitError) {
+        let (function, event) = (&self.spec.name, &delivery.event.id);
+        match refused {
+            CommitError::Lost { .. } => tracing::debug!(function, event, "another delivery has the event"),
+            CommitError::Conflict { .. } => self.settle_only(delivery).await,
+            CommitError::Store(error) => {
+                tracing::warn!(function, event, %error, "a failure is not committed");
+                self.run_again(std::slice::from_ref(delivery)).await;
+            }
+        }
     }
 
     fn try_again(&self, draft: &mut Draft<'_>, delivery: &Delivery, delay: Duration) {

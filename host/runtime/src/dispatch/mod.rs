@@ -4,6 +4,7 @@
 //! is dead at once. The host's is tried again without counting.
 
 mod backoff;
+mod batch;
 mod dead;
 mod failure;
 mod letters;
@@ -19,13 +20,14 @@ pub use backoff::delay_of;
 pub use dead::{DEAD, DeadLetter, FailureKind};
 pub use letters::{DeadLetters, LetterError, LetterFilter, Moved};
 
+use self::batch::{Group, distinct};
 use crate::effects::{DONE, Draft, Ending, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
-use crate::records::{LogLine, Notice, NoticeKind, StepRecord, StepState, log_write};
-use crate::sandbox::{Call, Failure, Outcome, Usage};
+use crate::records::{Batched, LogLine, Notice, NoticeKind, StepRecord, StepState, log_writes};
+use crate::sandbox::{Call, Failure, Input, Outcome, Usage};
 use crate::services::Services;
-use crate::store::{CommitError, Delivery, StateWrite, StoreError};
+use crate::store::{CommitError, Delivery, Receipt, StateWrite, StoreError};
 
 /// How long one claim waits for an event.
 const CLAIM_WAIT: Duration = Duration::from_secs(20);
@@ -39,7 +41,7 @@ const HOST_PAUSE: Duration = Duration::from_millis(200);
 /// What handles the events of a function: a component in the sandbox, or a stand-in for it.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Handles one event, touching nothing but what the outcome tells.
+    /// Handles one event or a batch, touching nothing but what the outcome tells.
     async fn run(&self, call: Arc<Call>) -> Outcome;
 }
 
@@ -72,6 +74,9 @@ impl Dispatcher {
     }
 
     async fn run(self: Arc<Self>) {
+        if let Some(batch) = self.spec.batch {
+            return self.run_batches(batch).await;
+        }
         let slots = Arc::new(Semaphore::new(self.spec.limits.concurrency as usize));
         while let Some(Ok(slot)) = self.stop.run_until_cancelled(slots.clone().acquire_owned()).await {
             let room = slots.available_permits().min(CLAIM - 1) + 1;
@@ -99,30 +104,48 @@ impl Dispatcher {
             };
             let dispatcher = self.clone();
             self.services.spawn(async move {
-                dispatcher.handle(delivery).await;
+                dispatcher.handle(vec![delivery]).await;
                 drop(slot);
             });
         }
     }
 
-    /// Handles one delivery to its end: committed, to be tried again, or dead.
-    async fn handle(&self, delivery: Delivery) {
-        match self
-            .until_the_store_answers(|| self.has_ended(&delivery.event))
-            .await
-        {
-            Some(false) => {}
-            Some(true) => return self.settle_only(&delivery).await,
-            None => return,
+    /// Handles deliveries to their ends, together as far as that goes: committed, to be tried again, or dead.
+    async fn handle(&self, deliveries: Group) {
+        let (group, twins) = distinct(deliveries);
+        let mut waiting = vec![twins, group];
+        // What a drain cuts off is delivered again at the next start.
+        while let Some(group) = waiting.pop() {
+            if group.is_empty() {
+                continue;
+            }
+            let remaining = self.attempt(group).await;
+            waiting.extend(remaining.into_iter().rev());
+            if self.services.stopping.is_cancelled() {
+                return;
+            }
         }
-        let (event, attempt) = (&delivery.event, delivery.attempt);
-        self.tell(event, NoticeKind::Started, attempt, |_| {});
+    }
+
+    /// Runs a group once; returns what of it has to be attempted anew.
+    async fn attempt(&self, group: Group) -> Vec<Group> {
+        let asked = self.until_the_store_answers(|| self.ended(&group)).await;
+        let Some(ended) = asked else { return Vec::new() };
+        let (ended, group): (Vec<_>, Vec<_>) = group.into_iter().zip(ended).partition(|(_, ended)| *ended);
+        for (delivery, _) in ended {
+            self.settle_only(&delivery).await;
+        }
+        let group: Group = group.into_iter().map(|(delivery, _)| delivery).collect();
         let started = self.services.clock.now_ms();
-        let _shown = self
-            .services
-            .records
-            .runs_now(&event.id, &self.spec.name, attempt, started);
-        let call = Call::new(self.services.clone(), self.spec.clone(), event.clone(), attempt);
+        let Some(call) = self.call(&group) else {
+            return Vec::new();
+        };
+        let mut shown = Vec::with_capacity(group.len());
+        for Delivery { event, attempt, .. } in &group {
+            self.tell(event, NoticeKind::Started, *attempt, |_| {});
+            let records = &self.services.records;
+            shown.push(records.runs_now(&event.id, &self.spec.name, *attempt, started));
+        }
         let Outcome {
             result,
             logs,
@@ -136,18 +159,34 @@ impl Dispatcher {
             lines: logs.into_lines(started),
         };
         match result {
-            Ok(staged) => self.commit(&delivery, staged, ran).await,
+            Ok(staged) => self.commit(group, staged, ran).await,
             Err(failure) if call.host_failed() => {
-                tracing::warn!(function = self.spec.name, event = event.id, reason = %failure, "the host failed a guest");
-                self.run_again(&delivery).await;
+                let event = &call.event.id;
+                tracing::warn!(function = self.spec.name, event, reason = %failure, "the host failed a guest");
+                self.run_again(&group).await;
+                Vec::new()
             }
-            Err(failure) => self.failed(&delivery, failure, ran).await,
+            Err(failure) => self.failed_together(group, failure, ran).await,
         }
     }
 
-    async fn has_ended(&self, event: &Event) -> Result<bool, StoreError> {
-        let key = done_key(&self.spec.name, &event.id);
-        Ok(self.services.store.get(DONE, &key).await?.is_some())
+    /// The call that handles a group; none where there is nothing to handle.
+    fn call(&self, group: &[Delivery]) -> Option<Arc<Call>> {
+        let mut inputs = group.iter().map(|delivery| Input {
+            event: delivery.event.clone(),
+            attempt: delivery.attempt,
+        });
+        let first = inputs.next()?;
+        let (services, spec) = (self.services.clone(), self.spec.clone());
+        Some(Call::of_batch(services, spec, first, inputs.collect()))
+    }
+
+    /// Which events of a group have ended.
+    async fn ended(&self, group: &[Delivery]) -> Result<Vec<bool>, StoreError> {
+        let key = |delivery: &Delivery| done_key(&self.spec.name, &delivery.event.id);
+        let keys: Vec<String> = group.iter().map(key).collect();
+        let markers = self.services.store.get_many(DONE, &keys).await?;
+        Ok(markers.iter().map(Option::is_some).collect())
     }
 
     /// Takes a delivery out of its queue whose event has ended.
@@ -156,66 +195,77 @@ impl Dispatcher {
         draft.unit.settle.push(delivery.receipt.clone());
         if let Err(CommitError::Store(error)) = draft.commit().await {
             tracing::warn!(function = self.spec.name, event = delivery.event.id, %error, "a redelivery is not settled");
-            self.run_again(delivery).await;
+            self.run_again(std::slice::from_ref(delivery)).await;
         }
     }
 
-    /// Commits the effects. The store's failures are tried again until the done marker tells how it ended.
-    async fn commit(&self, delivery: &Delivery, staged: crate::effects::Staged, ran: Ran) {
-        let (event, name) = (&delivery.event, &self.spec.name);
+    /// Commits the effects and the end of every event in one unit. The store's failures are tried again until the
+    /// done markers tell how it ended. Returns what has to be attempted anew.
+    async fn commit(&self, mut group: Group, staged: crate::effects::Staged, ran: Ran) -> Vec<Group> {
+        let name = &self.spec.name;
         let count = staged.len();
-        let mut draft = Draft::new(&self.services);
-        draft.unit.settle.push(delivery.receipt.clone());
-        draft.ended(name, &event.id, Ending::Done);
-        draft.staged(staged, &self.spec, event);
-        let emitted = draft.entered().map(str::to_owned).collect();
-        let step = StepRecord {
-            emitted,
-            ..self.step(delivery, StepState::Done, &ran)
+        let Some(first) = group.first() else {
+            return Vec::new();
         };
-        draft.unit.state.push(step.into_write(&event.run));
-        draft.unit.state.extend(self.logged(delivery, &ran));
+        let mut draft = Draft::new(&self.services);
+        draft.staged(staged, &self.spec, &first.event);
+        let mut emitted = draft.entered().map(str::to_owned).collect();
+        for delivery in &group {
+            draft.unit.settle.push(delivery.receipt.clone());
+            draft.ended(name, &delivery.event.id, Ending::Done);
+            let step = StepRecord {
+                batch: Batched::of(&first.event, group.len()),
+                // With the first one only: a batch of many may emit many.
+                emitted: std::mem::take(&mut emitted),
+                ..self.step(delivery, StepState::Done, &ran)
+            };
+            draft.unit.state.push(step.into_write(&delivery.event.run));
+        }
+        draft.unit.state.extend(self.logged(&group, &ran));
         match draft.commit().await {
             Ok(()) => {
                 self.services
                     .metrics
                     .invocation(name, "done", ran.wall.as_secs_f64());
                 self.services.metrics.effects(count);
-                self.tell(event, NoticeKind::Done, delivery.attempt, |notice| {
-                    notice.duration_ms = Some(ran.wall.as_secs_f64() * 1000.0);
-                    notice.usage = Some(ran.usage);
-                });
+                for delivery in &group {
+                    self.tell(&delivery.event, NoticeKind::Done, delivery.attempt, |notice| {
+                        notice.duration_ms = Some(ran.wall.as_secs_f64() * 1000.0);
+                        notice.usage = Some(ran.usage);
+                    });
+                }
+                Vec::new()
             }
             Err(CommitError::Conflict { table, key, found }) if table != DONE => {
                 let reason = format!("condition failed on `{table}/{key}`: {found}");
-                self.failed(delivery, Failure::Retry { reason, delay: None }, ran)
-                    .await;
+                self.failed_together(group, Failure::Retry { reason, delay: None }, ran)
+                    .await
             }
-            Err(refused) => self.refused(delivery, &refused).await,
+            // Whatever ended meanwhile is left out the next time.
+            Err(CommitError::Conflict { .. }) => vec![group],
+            Err(CommitError::Lost { queue, seq }) => {
+                tracing::debug!(function = name, queue, seq, "another delivery has the event");
+                group.retain(|delivery| {
+                    delivery.receipt
+                        != Receipt {
+                            queue: queue.clone(),
+                            seq,
+                        }
+                });
+                vec![group]
+            }
+            Err(CommitError::Store(error)) => {
+                tracing::warn!(function = name, event = first.event.id, %error, "an attempt is not committed");
+                self.run_again(&group).await;
+                Vec::new()
+            }
         }
     }
 
-    /// What remains to be done about a delivery whose unit was refused for no fault of the guest.
-    async fn refused(&self, delivery: &Delivery, refused: &CommitError) {
-        let (function, event) = (&self.spec.name, &delivery.event.id);
-        match refused {
-            CommitError::Lost { .. } => tracing::debug!(function, event, "another delivery has the event"),
-            CommitError::Conflict { .. } => self.settle_only(delivery).await,
-            CommitError::Store(error) => {
-                tracing::warn!(function, event, %error, "an attempt is not committed");
-                self.run_again(delivery).await;
-            }
-        }
-    }
-
-    fn logged(&self, delivery: &Delivery, ran: &Ran) -> Option<StateWrite> {
-        log_write(
-            &ran.lines,
-            &delivery.event,
-            &self.spec.name,
-            delivery.attempt,
-            ran.started,
-        )
+    /// The rows that keep the lines of an invocation, to be found from the run of each of its events.
+    fn logged(&self, group: &[Delivery], ran: &Ran) -> Vec<StateWrite> {
+        let events = group.iter().map(|delivery| (&*delivery.event, delivery.attempt));
+        log_writes(&ran.lines, events, &self.spec.name, ran.started)
     }
 
     fn step(&self, delivery: &Delivery, state: StepState, ran: &Ran) -> StepRecord {
@@ -248,11 +298,15 @@ impl Dispatcher {
         None
     }
 
-    /// Gives an event back without counting an attempt: the done marker decides when it comes again.
-    async fn run_again(&self, delivery: &Delivery) {
+    /// Gives events back without counting an attempt: the done markers decide when they come again.
+    async fn run_again(&self, group: &[Delivery]) {
         self.rest(HOST_PAUSE).await;
-        let receipt = std::slice::from_ref(&delivery.receipt);
-        self.until_the_store_answers(|| self.services.store.unclaim(receipt))
+        let receipts: Vec<Receipt> = group.iter().map(|delivery| delivery.receipt.clone()).collect();
+        self.give_back(&receipts).await;
+    }
+
+    async fn give_back(&self, receipts: &[Receipt]) {
+        self.until_the_store_answers(|| self.services.store.unclaim(receipts))
             .await;
     }
 

@@ -34,6 +34,28 @@ pub mod bindings {
     });
 }
 
+/// The other world of functions, with the types and imports of the first.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod batch_bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "tidegate:function/batch-function",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "tidegate:function/types": super::bindings::tidegate::function::types,
+            "tidegate:function/objects": super::bindings::tidegate::function::objects,
+            "tidegate:function/state": super::bindings::tidegate::function::state,
+            "tidegate:function/events": super::bindings::tidegate::function::events,
+            "tidegate:function/jobs": super::bindings::tidegate::function::jobs,
+            "tidegate:function/inference": super::bindings::tidegate::function::inference,
+            "tidegate:function/features": super::bindings::tidegate::function::features,
+            "tidegate:function/config": super::bindings::tidegate::function::config,
+            "tidegate:function/log": super::bindings::tidegate::function::log,
+        },
+    });
+}
+
 pub use bindings::tidegate::function::types::Error;
 
 /// Connects the imports to the guest's data.

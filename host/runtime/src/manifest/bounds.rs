@@ -1,11 +1,11 @@
-//! Limits and retries: every number has a range, and a default.
+//! Limits, retries and batches: every number has a range, and a default.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::values::{duration, size};
 use super::walk::{Fields, Value};
-use super::{Limits, OnExhausted, Retry, Reuse};
+use super::{Batch, Limits, OnExhausted, Retry, Reuse};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -101,6 +101,19 @@ pub(super) fn reuse(mut fields: Fields<'_>) -> Reuse {
     };
     fields.finish();
     reuse
+}
+
+pub(super) fn batch(mut fields: Fields<'_>) -> Batch {
+    const WINDOW: &str = "a duration such as `200ms`, from `0ms` to `5m`";
+    const BYTES: &str = "a size such as `6MiB`, from `1KiB` to `64MiB`";
+    let default = Batch::default();
+    let batch = Batch {
+        size: count(&mut fields, "size", 1..=10_000).unwrap_or(default.size),
+        window: time(&mut fields, "window", 0..=300_000, WINDOW).unwrap_or(default.window),
+        bytes: bytes(&mut fields, "bytes", KIB..=64 * MIB, BYTES).unwrap_or(default.bytes),
+    };
+    fields.finish();
+    batch
 }
 
 fn bytes(

@@ -57,6 +57,9 @@ pub struct Function {
     pub retry: Retry,
     /// How its instances are reused; without it every invocation has a fresh one.
     pub reuse: Option<Reuse>,
+    /// How its events are gathered; only for a component that takes them together, which has the defaults
+    /// where the manifest says nothing.
+    pub batch: Option<Batch>,
     /// Its variables.
     pub variables: BTreeMap<String, String>,
     /// Where requests and responses are recorded.
@@ -238,6 +241,27 @@ impl Default for Reuse {
         Self {
             invocations: 1000,
             idle: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How events are gathered for a function that takes them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// Events of one invocation at most; from 1 to 10,000, 100 by default.
+    pub size: u32,
+    /// How long the first of them waits for others; up to 5 min, by default not at all.
+    pub window: Duration,
+    /// Bytes of their data at most, where there is more than one; from 1 KiB to 64 MiB, 6 MiB by default.
+    pub bytes: u64,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            size: 100,
+            window: Duration::ZERO,
+            bytes: 6 << 20,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::bounds::{limits, retry, reuse};
+use super::bounds::{batch, limits, retry, reuse};
 use super::grants::{EventGrants, HttpGrants, InferenceGrants, JobGrants, NameGrants, ObjectGrants};
 use super::rules::{
     contradictions, emitted, granted_name, host, is_bucket, is_name, key_start, model, place,
@@ -93,6 +93,9 @@ fn function(notes: &Notes, index: usize, node: Node) -> (Function, usize) {
         reuse: fields
             .take("reuse")
             .map(|node| reuse(Fields::of(notes, &format!("{path}.reuse"), node))),
+        batch: fields
+            .take("batch")
+            .map(|node| batch(Fields::of(notes, &format!("{path}.batch"), node))),
         variables: variables(notes, fields.table("variables")),
         record: fields
             .take("record")

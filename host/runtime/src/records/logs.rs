@@ -1,5 +1,7 @@
 //! Log lines of invocations: bounded while they are gathered, kept with the run.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -82,25 +84,35 @@ impl LogBuffer {
     }
 }
 
-/// The row that keeps the lines of an attempt which began at a time; none when there are none.
-pub fn log_write(
+/// The rows that keep the lines of an invocation which began at a time; none when there are none. The lines lie with
+/// the run of its first event; a link leads there from the run of each other.
+pub fn log_writes<'a>(
     lines: &[LogLine],
-    event: &Event,
+    events: impl IntoIterator<Item = (&'a Event, u32)>,
     function: &str,
-    attempt: u32,
     at: u64,
-) -> Option<StateWrite> {
+) -> Vec<StateWrite> {
+    let mut writes: Vec<StateWrite> = Vec::new();
     if lines.is_empty() {
-        return None;
+        return writes;
     }
-    let value = serde_json::to_vec(lines).ok()?;
-    let key = format!("{}/{at:014}/{function}/{}/{attempt}", event.run, event.id);
-    Some(StateWrite {
-        table: LOGS.into(),
-        key,
-        value: Some(Bytes::from(value)),
-        condition: Condition::None,
-    })
+    let mut runs = HashSet::new();
+    for (event, attempt) in events {
+        if !runs.insert(event.run.as_str()) {
+            continue;
+        }
+        let value = match writes.first() {
+            None => serde_json::to_vec(lines),
+            Some(kept) => serde_json::to_vec(&kept.key),
+        };
+        writes.push(StateWrite {
+            table: LOGS.into(),
+            key: format!("{}/{at:014}/{function}/{}/{attempt}", event.run, event.id),
+            value: value.ok().map(Bytes::from),
+            condition: Condition::None,
+        });
+    }
+    writes
 }
 
 /// A line with where it came from.
@@ -134,7 +146,13 @@ impl Records {
                 .query(LOGS, &prefix, after.as_deref(), 200, Order::Descending)
                 .await?;
             for (key, row) in page.entries {
-                found.extend(lines_of(&key, &row.value, function).into_iter().rev());
+                let lines = match linked(&row.value) {
+                    None => lines_of(&key, &row.value, function),
+                    // Whoever asks for all runs sees the lines where they lie.
+                    Some(_) if run.is_none() => Vec::new(),
+                    Some(kept) => self.lines_at(&kept, function).await?,
+                };
+                found.extend(lines.into_iter().rev());
             }
             after = page.next;
             if after.is_none() {
@@ -145,6 +163,17 @@ impl Records {
         found.reverse();
         Ok(found)
     }
+
+    /// The lines that a link leads to.
+    async fn lines_at(&self, key: &str, function: Option<&str>) -> Result<Vec<Logged>, StoreError> {
+        let row = self.store.get(LOGS, key).await?;
+        Ok(row.map_or_else(Vec::new, |row| lines_of(key, &row.value, function)))
+    }
+}
+
+/// Where the lines lie, if a row is a link.
+fn linked(value: &[u8]) -> Option<String> {
+    serde_json::from_slice(value).ok()
 }
 
 fn lines_of(key: &str, value: &[u8], function: Option<&str>) -> Vec<Logged> {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-pub use logs::{Level, LogBuffer, LogLine, Logged, log_write};
+pub use logs::{Level, LogBuffer, LogLine, Logged, log_writes};
 pub use notice::{Notice, NoticeKind};
 pub use running::Running;
-pub use runs::{RunDetail, RunHead, RunState, RunSummary, StepRecord, StepState};
+pub use runs::{Batched, RunDetail, RunHead, RunState, RunSummary, StepRecord, StepState};
 
 use crate::store::Store;
 

@@ -64,8 +64,33 @@ pub struct StepRecord {
     pub usage: Option<Usage>,
     /// Why it failed.
     pub reason: Option<String>,
-    /// The ids of the events it emitted.
+    /// The ids of the events it emitted; in a batch they are all with its first event.
     pub emitted: Vec<String>,
+    /// The batch it was handled in; none where it was handled alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batched>,
+}
+
+/// Where an event was handled together with others, in one invocation: their steps have its times and its usage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Batched {
+    /// How many events there were.
+    pub events: usize,
+    /// The first of them.
+    pub first: String,
+    /// The run of the first, which also has what the batch emitted and logged.
+    pub run: String,
+}
+
+impl Batched {
+    /// The batch of a first event; none where it is the only one.
+    pub fn of(first: &Event, events: usize) -> Option<Self> {
+        (events > 1).then(|| Self {
+            events,
+            first: first.id.clone(),
+            run: first.run.clone(),
+        })
+    }
 }
 
 impl StepRecord {
@@ -86,6 +111,7 @@ impl StepRecord {
             usage: None,
             reason: None,
             emitted: Vec::new(),
+            batch: None,
         }
     }
 

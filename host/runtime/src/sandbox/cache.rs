@@ -12,6 +12,8 @@ use super::{EventFunction, HttpFunction, Sandbox, sha256_hex};
 pub enum Kind {
     /// `handle`, one event at a time.
     Event,
+    /// `handle-batch`, several events together.
+    Batch,
     /// `wasi:http` 0.2 or 0.3.
     Http,
 }
@@ -40,7 +42,7 @@ impl Program {
     /// How it is called.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Event(_) => Kind::Event,
+            Self::Event(function) => function.kind(),
             Self::Http(_) => Kind::Http,
         }
     }
@@ -54,7 +56,8 @@ pub enum ComponentError {
     Invalid(String),
     /// It exports nothing that the host calls.
     #[error(
-        "exports {found}, expected `handle` of world `tidegate:function/function`, or `wasi:http/handler@0.3`, or `wasi:http/incoming-handler@0.2`"
+        "exports {found}, expected one of `handle` of world `tidegate:function/function`, `handle-batch` of world \
+         `tidegate:function/batch-function`, `wasi:http/handler@0.3`, `wasi:http/incoming-handler@0.2`"
     )]
     Export {
         /// What it exports.
@@ -85,20 +88,20 @@ impl Component {
                 exports.join(", ")
             },
         };
-        let is_event = kind
-            .exports(engine)
-            .any(|(name, item)| name == "handle" && matches!(item.ty, ComponentItem::ComponentFunc(_)));
+        let has_function = |wanted: &str| {
+            kind.exports(engine)
+                .any(|(name, item)| name == wanted && matches!(item.ty, ComponentItem::ComponentFunc(_)))
+        };
         let is_http = exports.iter().any(|name| {
             name.starts_with("wasi:http/handler@0.3") || name.starts_with("wasi:http/incoming-handler@0.2")
         });
         let link = |error: wasmtime::Error| ComponentError::Import(format!("{error:#}"));
         let pre = sandbox.linker().instantiate_pre(&compiled).map_err(link)?;
-        let program = if is_event {
-            Program::Event(Arc::new(EventFunction::new(pre).map_err(link)?))
-        } else if is_http {
-            Program::Http(Arc::new(HttpFunction::new(pre).map_err(link)?))
-        } else {
-            return Err(wrong_export());
+        let program = match (has_function("handle"), has_function("handle-batch"), is_http) {
+            (true, false, _) => Program::Event(Arc::new(EventFunction::single(pre).map_err(link)?)),
+            (false, true, _) => Program::Event(Arc::new(EventFunction::batch(pre).map_err(link)?)),
+            (false, false, true) => Program::Http(Arc::new(HttpFunction::new(pre).map_err(link)?)),
+            _ => return Err(wrong_export()),
         };
         Ok(Self {
             digest,

@@ -23,16 +23,29 @@ use crate::store::StoreError;
 /// Bytes of a log line at most.
 const LINE: usize = 32 << 10;
 
+/// An event as an invocation is handed it.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The event.
+    pub event: Arc<Event>,
+    /// Which attempt to handle it this is.
+    pub attempt: u32,
+}
+
 /// The invocation that imports act for.
 pub struct Call {
     /// The platform.
     pub services: Arc<Services>,
     /// The function.
     pub spec: Arc<Function>,
-    /// The event that it handles.
+    /// The event that it handles; the first of a batch.
     pub event: Arc<Event>,
     /// Which attempt it is.
     pub attempt: u32,
+    /// The other events of a batch.
+    others: Vec<Input>,
+    /// What its events and jobs take their ids from.
+    identity: String,
     effects: Mutex<Effects>,
     logs: Mutex<LogBuffer>,
     calls: AtomicU64,
@@ -44,6 +57,16 @@ pub struct Call {
 impl Call {
     /// A call with nothing staged yet.
     pub fn new(services: Arc<Services>, spec: Arc<Function>, event: Arc<Event>, attempt: u32) -> Arc<Self> {
+        Self::of_batch(services, spec, Input { event, attempt }, Vec::new())
+    }
+
+    /// A call that handles several events together.
+    pub fn of_batch(
+        services: Arc<Services>,
+        spec: Arc<Function>,
+        first: Input,
+        others: Vec<Input>,
+    ) -> Arc<Self> {
         let limits = &spec.limits;
         let bounds = Bounds {
             bytes: limits.effects_bytes,
@@ -56,11 +79,19 @@ impl Call {
             calls: AtomicU64::new(0),
             host_failed: AtomicBool::new(false),
             reading: Mutex::default(),
+            identity: identity_of(&first, &others),
             services,
             spec,
-            event,
-            attempt,
+            event: first.event,
+            attempt: first.attempt,
+            others,
         })
+    }
+
+    /// Every event that it handles, in order.
+    pub fn inputs(&self) -> impl Iterator<Item = (&Arc<Event>, u32)> {
+        let others = self.others.iter().map(|input| (&input.event, input.attempt));
+        std::iter::once((&self.event, self.attempt)).chain(others)
     }
 
     /// What is staged so far.
@@ -110,9 +141,9 @@ impl Call {
         std::mem::replace(&mut *logs, LogBuffer::new(0))
     }
 
-    /// The id of the `ordinal`-th event or job of this invocation: the same on every attempt.
+    /// The id of the `ordinal`-th event or job of this invocation: the same on every attempt with these events.
     pub fn derived_id(&self, ordinal: usize) -> String {
-        derived_id(&self.spec.name, &self.event.id, ordinal)
+        derived_id(&self.spec.name, &self.identity, ordinal)
     }
 
     /// Remembers that the host let the guest down: if it fails now, the fault is not the guest's.
@@ -140,10 +171,29 @@ impl Call {
     }
 }
 
-/// The id of the `ordinal`-th event or job that a function asks for while it handles an event.
+/// The id of the `ordinal`-th event or job that a function asks for while it handles an event, or a batch by its
+/// [`batch_id`].
 pub fn derived_id(function: &str, event: &str, ordinal: usize) -> String {
+    digest([function.as_bytes(), event.as_bytes(), &ordinal.to_le_bytes()])
+}
+
+/// What names a batch of several events. Of two groupings that share an event only one can be committed, and
+/// groupings that share none have different names: so no id of one is ever an id of another.
+pub fn batch_id<'a>(events: impl IntoIterator<Item = &'a str>) -> String {
+    digest(events.into_iter().map(str::as_bytes))
+}
+
+fn identity_of(first: &Input, others: &[Input]) -> String {
+    if others.is_empty() {
+        return first.event.id.clone();
+    }
+    let all = std::iter::once(first).chain(others);
+    batch_id(all.map(|input| input.event.id.as_str()))
+}
+
+fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = blake3::Hasher::new();
-    for part in [function.as_bytes(), event.as_bytes(), &ordinal.to_le_bytes()] {
+    for part in parts {
         hash.update(&(part.len() as u64).to_le_bytes());
         hash.update(part);
     }

@@ -1,4 +1,4 @@
-//! Calling an event function: (function, event) to an outcome, touching nothing else.
+//! Calling an event function: (function, events) to an outcome, touching nothing else.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre, ResourceTableError};
 
 use super::guest::{LimitReached, cut};
 use super::instances::Instances;
-use super::{Call, Guest, Sandbox};
+use super::{Call, Guest, Kind, Sandbox};
 use crate::dispatch::Handler;
 use crate::effects::Staged;
 use crate::event::Event;
+use crate::imports::batch_bindings::{BatchFunction, BatchFunctionPre};
 use crate::imports::bindings::tidegate::function::types;
 use crate::imports::bindings::{Function, FunctionPre};
 use crate::records::LogBuffer;
@@ -21,10 +23,22 @@ use crate::records::LogBuffer;
 /// Bytes of a failure's reason at most.
 const REASON: usize = 8 << 10;
 
-/// A component that handles events.
+/// A component that handles events, one at a time or several together.
 pub struct EventFunction {
-    pre: FunctionPre<Guest>,
-    instances: Instances<Function>,
+    entry: Entry,
+    instances: Instances<Instance>,
+}
+
+/// What the component exports.
+enum Entry {
+    Single(FunctionPre<Guest>),
+    Batch(BatchFunctionPre<Guest>),
+}
+
+/// An instance of it.
+enum Instance {
+    Single(Function),
+    Batch(BatchFunction),
 }
 
 /// An event function with the sandbox that it runs in.
@@ -93,12 +107,29 @@ pub struct Usage {
 }
 
 impl EventFunction {
-    /// Checks that the component's `handle` has the type of the world.
-    pub fn new(pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
-        Ok(Self {
-            pre: FunctionPre::new(pre)?,
+    /// Checks that the component's `handle` has the type of its world.
+    pub fn single(pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
+        Ok(Self::of(Entry::Single(FunctionPre::new(pre)?)))
+    }
+
+    /// Checks that the component's `handle-batch` has the type of its world.
+    pub fn batch(pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
+        Ok(Self::of(Entry::Batch(BatchFunctionPre::new(pre)?)))
+    }
+
+    fn of(entry: Entry) -> Self {
+        Self {
+            entry,
             instances: Instances::default(),
-        })
+        }
+    }
+
+    /// How it is called.
+    pub fn kind(&self) -> Kind {
+        match self.entry {
+            Entry::Single(_) => Kind::Event,
+            Entry::Batch(_) => Kind::Batch,
+        }
     }
 
     /// Runs the function once.
@@ -107,18 +138,17 @@ impl EventFunction {
         let limit = call.spec.limits.wall_time;
         let mut live = self.instances.take(sandbox, &call);
         let (warm, meter) = (live.is_warm(), live.store.data().meter());
-        let event = into_wit(&call.event, call.attempt);
         let mut start = Duration::ZERO;
         let running = async {
-            let function = match live.instance.take() {
-                Some(function) => function,
-                None => self.pre.instantiate_async(&mut live.store).await?,
+            let instance = match live.instance.take() {
+                Some(instance) => instance,
+                None => self.entry.instantiate(&mut live.store).await?,
             };
             start = started.elapsed();
-            let function = live.instance.insert(function);
+            let instance = live.instance.insert(instance);
             live.store
                 .run_concurrent(async |accessor| {
-                    let returned = function.call_handle(accessor, event).await?;
+                    let returned = instance.handle(accessor, &call).await?;
                     Ok((returned, has_ended(accessor).await))
                 })
                 .await?
@@ -148,6 +178,35 @@ impl EventFunction {
             logs: call.take_logs(),
             wall: started.elapsed(),
             usage,
+        }
+    }
+}
+
+impl Entry {
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Instance> {
+        Ok(match self {
+            Self::Single(pre) => Instance::Single(pre.instantiate_async(store).await?),
+            Self::Batch(pre) => Instance::Batch(pre.instantiate_async(store).await?),
+        })
+    }
+}
+
+impl Instance {
+    /// Hands the guest what the call is about.
+    async fn handle(
+        &self,
+        accessor: &Accessor<Guest>,
+        call: &Call,
+    ) -> wasmtime::Result<Result<(), types::Failure>> {
+        match self {
+            Self::Single(function) => {
+                let event = into_wit(&call.event, call.attempt);
+                function.call_handle(accessor, event).await
+            }
+            Self::Batch(function) => {
+                let events = call.inputs().map(|(event, attempt)| into_wit(event, attempt));
+                function.call_handle_batch(accessor, events.collect()).await
+            }
         }
     }
 }

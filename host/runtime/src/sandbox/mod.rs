@@ -12,7 +12,7 @@ mod printed;
 
 pub use cache::{Component, ComponentError, Kind, Program};
 pub use engine::{Pool, Sandbox};
-pub use guest::{Call, Guest, derived_id};
+pub use guest::{Call, Guest, Input, batch_id, derived_id};
 pub use http::{Answered, Body, HttpFunction, Leftover};
 pub use invoke::{EventFunction, Failure, Outcome, Sandboxed, Usage};
 

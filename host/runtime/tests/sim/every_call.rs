@@ -202,7 +202,7 @@ fn check_whole(end: &End) {
     assert_eq!(end.violations, Vec::<String>::new());
     assert_eq!(
         end.counters,
-        [("f0", 1), ("f1", 1), ("f2", 1), ("hot", 2)]
+        [("f0", 1), ("f1", 1), ("f2", 1), ("f4", 3), ("hot", 2)]
             .map(|(k, n)| (k.to_owned(), n))
             .into()
     );
@@ -212,6 +212,9 @@ fn check_whole(end: &End) {
         "f1 tidegate.object.created out/1/f0/root Done 1",
         "f2 T2  Done 2",
         &format!("f3 T3 {job} Dead 1"),
+        "f4 T4  Done 2",
+        "f4 T4  Done 2",
+        "f4 T4  Done 2",
         "job:sim.work sim.work  Done 1",
     ];
     assert_eq!(end.steps, steps);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tidegate_runtime::dispatch::Handler;
 use tidegate_runtime::effects::{Emission, Submission, done_key};
+use tidegate_runtime::event::Event;
 use tidegate_runtime::records::Level;
 use tidegate_runtime::sandbox::{Call, Failure, Outcome, Usage};
 use tidegate_runtime::store::{Condition, ObjectMeta, Publication, StateWrite, StoreError};
@@ -51,23 +52,14 @@ impl Handler for Guests {
         let clock = call.services.clock.clone();
         let (started, name) = (clock.now_ms(), &call.spec.name);
         let allowed = call.spec.retry.max_attempts;
-        self.ledger()
-            .began(started, name, &call.event, call.attempt, allowed);
-        let behaviour = self.pipeline.behaviour(name, &call.event.id);
-        let result = handle(&call, &behaviour).await;
+        for (event, attempt) in call.inputs() {
+            self.ledger().began(started, name, event, attempt, allowed);
+        }
+        let result = self.handle(&call).await;
         if let Err(failure) = &result
             && !call.host_failed()
         {
-            let delay = match failure {
-                Failure::Retry { delay, .. } => delay.map(|delay| delay.as_millis() as u64),
-                _ => None,
-            };
-            self.ledger().failed(
-                clock.now_ms(),
-                done_key(name, &call.event.id),
-                call.attempt,
-                delay,
-            );
+            self.failed(&call, failure);
         }
         Outcome {
             result: result.map(|()| call.take_effects()),
@@ -78,19 +70,45 @@ impl Handler for Guests {
     }
 }
 
-async fn handle(call: &Call, behaviour: &Behaviour) -> Result<(), Failure> {
+impl Guests {
+    /// Handles every event of the call, until one fails.
+    async fn handle(&self, call: &Call) -> Result<(), Failure> {
+        for (event, attempt) in call.inputs() {
+            let behaviour = self.pipeline.behaviour(&call.spec.name, &event.id);
+            handle(call, event, attempt, &behaviour).await?;
+        }
+        Ok(())
+    }
+
+    /// Only an event that fails alone has failed.
+    fn failed(&self, call: &Call, failure: &Failure) {
+        let events = call.inputs().count();
+        if events > 1 {
+            return self.ledger().count("batches halved");
+        }
+        let delay = match failure {
+            Failure::Retry { delay, .. } => delay.map(|delay| delay.as_millis() as u64),
+            _ => None,
+        };
+        let key = done_key(&call.spec.name, &call.event.id);
+        let now = call.services.clock.now_ms();
+        self.ledger().failed(now, key, call.attempt, delay);
+    }
+}
+
+async fn handle(call: &Call, event: &Event, attempt: u32, behaviour: &Behaviour) -> Result<(), Failure> {
     let clock = &call.services.clock;
     clock.sleep(Duration::from_millis(behaviour.takes)).await;
-    if let Some(mishap) = behaviour.mishaps.get(call.attempt as usize - 1) {
-        write(call, LEFTOVERS, &call.event.id, 1, Condition::None)?;
+    if let Some(mishap) = behaviour.mishaps.get(attempt as usize - 1) {
+        write(call, LEFTOVERS, &event.id, 1, Condition::None)?;
         emit(call, 0, None)?;
         return Err(go_wrong(call, *mishap).await);
     }
-    if call.event.kind == OBJECT_CREATED {
-        read(call).await?;
+    if event.kind == OBJECT_CREATED {
+        read(call, event).await?;
     }
     if behaviour.rejects {
-        write(call, LEFTOVERS, &call.event.id, 1, Condition::None)?;
+        write(call, LEFTOVERS, &event.id, 1, Condition::None)?;
         call.log(Level::Warn, "not this one".into());
         return Err(Failure::Reject(REFUSED.into()));
     }
@@ -102,7 +120,7 @@ async fn handle(call: &Call, behaviour: &Behaviour) -> Result<(), Failure> {
         emit(call, *kind, *delay)?;
     }
     if let Some(function) = behaviour.publishes {
-        publish(call, function).await?;
+        publish(call, event, function).await?;
     }
     if let Some(kind) = behaviour.job {
         submit(call, kind)?;
@@ -152,6 +170,10 @@ fn unavailable(call: &Call, error: StoreError) -> Failure {
 }
 
 async fn add_one(call: &Call, key: &str) -> Result<(), Failure> {
+    let staged = call.effects().state(COUNTERS, key).cloned();
+    if let Some(own) = staged.and_then(|write| write.value) {
+        return write(call, COUNTERS, key, number(&own) + 1, Condition::None);
+    }
     let row = call.services.store.get(COUNTERS, key).await;
     let row = row.map_err(|error| unavailable(call, error))?;
     let (found, condition) = match row {
@@ -162,14 +184,14 @@ async fn add_one(call: &Call, key: &str) -> Result<(), Failure> {
 }
 
 /// Reads the object that the event tells of.
-async fn read(call: &Call) -> Result<(), Failure> {
-    let key = call.event.subject.as_deref().unwrap_or_default();
+async fn read(call: &Call, event: &Event) -> Result<(), Failure> {
+    let key = event.subject.as_deref().unwrap_or_default();
     let opened = call.services.store.open(BUCKET, key).await;
     let opened = opened.map_err(|error| unavailable(call, error))?;
     let object = opened.ok_or_else(|| Failure::Reject(NO_OBJECT.into()))?;
     let bytes = object.read_at(0, 1000).await;
     let bytes = bytes.map_err(|error| unavailable(call, error))?;
-    let parent = call.event.parent.as_deref().unwrap_or_default();
+    let parent = event.parent.as_deref().unwrap_or_default();
     if bytes != parent.as_bytes() {
         return Err(Failure::Reject(NO_OBJECT.into()));
     }
@@ -203,7 +225,8 @@ pub fn object_key(to: usize, function: &str, event: &str) -> String {
     format!("out/{to}/{function}/{event}")
 }
 
-async fn publish(call: &Call, to: usize) -> Result<(), Failure> {
+/// Publishes an object that holds what its event will say caused it: the first event of a batch.
+async fn publish(call: &Call, event: &Event, to: usize) -> Result<(), Failure> {
     let failed = |error| unavailable(call, error);
     let mut stage = call.services.store.stage().await.map_err(failed)?;
     stage
@@ -211,7 +234,7 @@ async fn publish(call: &Call, to: usize) -> Result<(), Failure> {
         .await
         .map_err(failed)?;
     let staged = stage.finish().await.map_err(failed)?;
-    let key = object_key(to, &call.spec.name, &call.event.id);
+    let key = object_key(to, &call.spec.name, &event.id);
     let meta = ObjectMeta {
         key: key.clone(),
         size: staged.size,

@@ -7,7 +7,7 @@ use tidegate_runtime::effects::{DONE, Ending, done_key};
 use tidegate_runtime::event::Event;
 use tidegate_runtime::jobs::{JOBS, Job, Phase};
 use tidegate_runtime::records::{RUNS, StepRecord, StepState};
-use tidegate_runtime::sandbox::derived_id;
+use tidegate_runtime::sandbox::{batch_id, derived_id};
 use tidegate_runtime::store::{Order, Store, StoreError, Versioned};
 use tidegate_runtime::trigger::{OBJECT_CREATED, Router};
 
@@ -170,12 +170,19 @@ impl Rest<'_> {
     /// Everything that a committed handling asked for is there.
     fn effects(&mut self, function: &str, event: &Event) {
         let behaviour = self.pipeline.behaviour(function, &event.id);
-        for (ordinal, (kind, _)) in behaviour.emits.iter().enumerate() {
-            self.entered(
-                &derived_id(function, &event.id, ordinal),
-                &format!("T{kind}"),
-                event,
-            );
+        let key = done_key(function, &event.id);
+        let Some(together) = self.ledger.together.get(&key).cloned() else {
+            return self
+                .ledger
+                .violation(format!("{key} has a marker that no unit set"));
+        };
+        let first = (function.to_owned(), together[0].clone());
+        let first = self.ledger.accepted.get(&first).cloned();
+        let first = first.as_deref().unwrap_or(event);
+        let (identity, before) = self.place(function, &event.id, &together);
+        for (ordinal, (kind, _)) in (before..).zip(&behaviour.emits) {
+            let id = derived_id(function, &identity, ordinal);
+            self.entered(&id, &format!("T{kind}"), first);
         }
         if let Some(to) = behaviour.publishes {
             let key = object_key(to, function, &event.id);
@@ -185,12 +192,23 @@ impl Rest<'_> {
             self.told(&key, to);
         }
         if let Some(kind) = behaviour.job {
-            self.job(
-                &derived_id(function, &event.id, behaviour.emits.len()),
-                kind,
-                event,
-            );
+            let id = derived_id(function, &identity, before + behaviour.emits.len());
+            self.job(&id, kind, event);
         }
+    }
+
+    /// What the ids are made from that a handling asked for, and how many of them the events before it asked for.
+    fn place(&self, function: &str, event: &str, together: &[String]) -> (String, usize) {
+        let identity = match together {
+            [alone] => alone.clone(),
+            _ => batch_id(together.iter().map(String::as_str)),
+        };
+        let before = together.iter().take_while(|other| *other != event);
+        let asked = before.map(|other| {
+            let behaviour = self.pipeline.behaviour(function, other);
+            behaviour.emits.len() + usize::from(behaviour.job.is_some())
+        });
+        (identity, asked.sum())
     }
 
     /// An event is in the queue of everyone who listens.

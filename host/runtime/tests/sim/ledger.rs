@@ -18,6 +18,8 @@ pub struct Ledger {
     pub accepted: BTreeMap<(String, String), Arc<Event>>,
     /// How often a function's handling of an event ended, by [`done_key`].
     pub ends: BTreeMap<String, u32>,
+    /// The events whose handling ended in the same unit, by [`done_key`].
+    pub together: BTreeMap<String, Arc<[String]>>,
     /// How often a dead letter was redriven, by [`done_key`].
     pub redriven: BTreeMap<String, u32>,
     /// Dead letters that were dropped.
@@ -54,7 +56,9 @@ impl Ledger {
             Ok(()) => self.took(now, unit),
             Err(CommitError::Conflict { table, .. }) if table != DONE => {
                 self.count("conflicts");
-                for marker in unit.state.iter().filter(|write| write.table == DONE) {
+                // Refused together, no event has failed yet.
+                let mut markers = unit.state.iter().filter(|write| write.table == DONE);
+                if let (Some(marker), None) = (markers.next(), markers.next()) {
                     *self.conflicts.entry(marker.key.clone()).or_default() += 1;
                 }
             }
@@ -69,6 +73,7 @@ impl Ledger {
             let at = (enqueue.queue.clone(), enqueue.event.id.clone());
             self.accepted.entry(at).or_insert_with(|| enqueue.event.clone());
         }
+        self.ended_together(unit);
         for write in &unit.state {
             match (write.table.as_str(), &write.value) {
                 (DONE, Some(_)) => {
@@ -80,6 +85,23 @@ impl Ledger {
                 (JOBS, Some(row)) => self.job(row, write.condition),
                 _ => {}
             }
+        }
+    }
+
+    /// Notes which events one unit ended, in their order.
+    fn ended_together(&mut self, unit: &Unit) {
+        let ends = unit
+            .state
+            .iter()
+            .filter(|write| write.table == DONE && write.value.is_some());
+        let keys: Vec<&String> = ends.map(|write| &write.key).collect();
+        let event = |key: &&String| key.split_once('/').map(|(_, event)| event.to_owned());
+        let events: Arc<[String]> = keys.iter().filter_map(event).collect();
+        if events.len() > 1 {
+            self.count("batches committed");
+        }
+        for key in keys {
+            self.together.insert(key.clone(), events.clone());
         }
     }
 

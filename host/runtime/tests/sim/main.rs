@@ -29,8 +29,10 @@ const SEEDS: u64 = 3000;
 /// Failures that are shown in full.
 const SHOWN: usize = 5;
 /// What has to happen in thousands of seeds, or the simulation has lost its sting.
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 21] = [
     "handled",
+    "batches committed",
+    "batches halved",
     "failed attempts",
     "dead letters",
     "conflicts",

@@ -68,21 +68,26 @@ impl Pipeline {
     }
 
     /// One pipeline that has everything in it: state, an object that triggers, an event that is held back, a
-    /// retry, a job, and a dead letter.
+    /// retry, a job, a dead letter, and a batch that is halved.
     pub fn of_everything() -> Result<Self, String> {
         let mut text = String::from("[app]\nname = \"sim\"\n");
-        for index in 0..4 {
+        for index in 0..5 {
+            let batch = if index == 4 {
+                "batch = { size = 3, window = \"20ms\" }\nlimits = { concurrency = 1 }\n"
+            } else {
+                ""
+            };
             text.push_str(&format!(
                 "[[function]]\nname = \"f{index}\"\ncomponent = \"f.wasm\"\n\
                  trigger = [{{ event = \"T{index}\" }}, {{ object = {{ bucket = \"{BUCKET}\", prefix = \"out/{index}/\" }} }}]\n\
-                 retry = {{ max_attempts = 2, initial = \"10ms\", jitter = false }}\n"
+                 retry = {{ max_attempts = 2, initial = \"10ms\", jitter = false }}\n{batch}"
             ));
         }
         let nothing = Behaviour::default;
         let fixed = vec![
             Behaviour {
                 hot: true,
-                emits: vec![(2, Some(50))],
+                emits: vec![(2, Some(50)), (4, None), (4, None), (4, None)],
                 publishes: Some(1),
                 ..nothing()
             },
@@ -97,6 +102,10 @@ impl Pipeline {
             },
             Behaviour {
                 rejects: true,
+                ..nothing()
+            },
+            Behaviour {
+                mishaps: vec![Mishap::Trap],
                 ..nothing()
             },
         ];
@@ -177,6 +186,14 @@ fn function(text: &mut String, index: usize, count: usize, dice: &mut Random) ->
         triggers.push_str(", { event = \"tidegate.job.failed\" }");
     }
     let (attempts, slots) = (dice.within(1, 6), dice.within(1, 4));
+    let batch = match dice.once_in(300) {
+        true => format!(
+            "batch = {{ size = {}, window = \"{}ms\" }}\n",
+            dice.within(2, 8),
+            dice.below(200)
+        ),
+        false => String::new(),
+    };
     let (initial, cap) = (dice.within(1, 500), dice.within(500, 20_000));
     let jitter = dice.once_in(500);
     let exhausted = if dice.once_in(200) { "pause" } else { "dead" };
@@ -190,7 +207,7 @@ fn function(text: &mut String, index: usize, count: usize, dice: &mut Random) ->
         "[[function]]\nname = \"f{index}\"\ncomponent = \"f.wasm\"\ntrigger = [{triggers}]\n\
          limits = {{ concurrency = {slots}, wall_time = \"1s\", effects_count = 20 }}\n\
          retry = {{ max_attempts = {attempts}, initial = \"{initial}ms\", max_backoff = \"{cap}ms\", jitter = {jitter}, \
-         max_age = \"{age}s\", on_exhausted = \"{exhausted}\" }}"
+         max_age = \"{age}s\", on_exhausted = \"{exhausted}\" }}\n{batch}"
     )
 }
 

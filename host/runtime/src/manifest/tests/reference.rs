@@ -22,6 +22,8 @@ trigger = [
 record = { bucket = "data", zz = 1 }
 limits.zz = 1
 retry.zz = 1
+reuse.zz = 1
+batch.zz = 1
 [function.grants]
 zz = 1
 objects.zz = 1
