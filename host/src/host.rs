@@ -13,7 +13,7 @@ use tidegate_runtime::jobs::CHECKPOINTS;
 use tidegate_runtime::platform::BUCKETS;
 use tidegate_runtime::store::embedded::Embedded;
 use tidegate_runtime::store::{Store, StoreError};
-use tidegate_runtime::{Platform, PlatformConfig};
+use tidegate_runtime::{Platform, PlatformConfig, Traffic};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -29,6 +29,7 @@ use crate::inference::{Patience, WorkerPool};
 use crate::recorder::Recorder;
 use crate::server::{self, Bounds};
 use crate::tls::Identity;
+use crate::watch::Watch;
 use crate::worker::{self, Supervisor, Surroundings};
 
 /// Buckets that are there from the first start.
@@ -110,12 +111,24 @@ impl Host {
 
     async fn deploy(&self, manifest: &Path) -> Result<()> {
         let manifest = std::path::absolute(manifest)?;
-        let deployed = self.faces.platform.deploy(&manifest).await?;
+        let deployed = self.faces.platform.deploy(&manifest, Traffic::Changed).await?;
         tracing::info!(
             app = deployed.app,
             functions = deployed.functions.len(),
             "deployed"
         );
+        Ok(())
+    }
+
+    /// Deploys a manifest again whenever it or one of its components changes.
+    pub fn watch(&mut self, manifest: &Path) -> Result<()> {
+        let components = self.faces.config.components.clone();
+        let watch = Watch::new(
+            self.faces.platform.clone(),
+            &std::path::absolute(manifest)?,
+            components,
+        );
+        self.servers.spawn(watch.run(self.faces.stopping.clone()));
         Ok(())
     }
 

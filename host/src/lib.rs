@@ -18,4 +18,5 @@ pub mod inference;
 pub mod recorder;
 pub mod server;
 pub mod tls;
+pub mod watch;
 pub mod worker;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::manifest::{Function, Manifest, Mistake, Mistakes, Trigger};
 use crate::sandbox::{Component, Kind, Sandbox};
+use crate::trigger::Split;
 
 /// A function with its compiled component.
 #[derive(Clone)]
@@ -26,8 +27,13 @@ pub struct FunctionInfo {
     pub app: String,
     /// Its name.
     pub name: String,
+    /// Its version: of several that are live the one with the larger share; 0 where it is not deployed.
+    pub version: u64,
     /// The digest of its component.
-    pub version: String,
+    pub digest: String,
+    /// The versions that share its events and requests; none where it is not live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<Split>,
     /// What fires it.
     pub triggers: Vec<String>,
     /// What the manifest says of it.
@@ -45,11 +51,13 @@ pub struct Deployed {
 
 impl Deployable {
     /// What people see of it.
-    pub fn info(&self, app: &str) -> FunctionInfo {
+    pub fn info(&self, app: &str, live: Option<Split>) -> FunctionInfo {
         FunctionInfo {
             app: app.to_owned(),
             name: self.spec.name.clone(),
-            version: self.component.digest.clone(),
+            version: self.spec.version,
+            digest: self.component.digest.clone(),
+            live,
             triggers: self.spec.triggers.iter().map(ToString::to_string).collect(),
             description: self.spec.description.clone(),
         }
@@ -167,13 +175,32 @@ fn mistaken_grants(path: &str, mistakes: &[Mistake]) -> Vec<String> {
         .collect()
 }
 
+/// The files that a deployment of a manifest looks for: its own, and the places of its components. Of a manifest that
+/// cannot be read there is only its own.
+pub fn sources(file: &Path, components: &[PathBuf]) -> Vec<PathBuf> {
+    let mut files = vec![file.to_owned()];
+    if let Ok((manifest, _)) = Manifest::read(file) {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let places = manifest
+            .functions
+            .iter()
+            .flat_map(|spec| candidates(spec, folder, components));
+        files.extend(places);
+    }
+    files
+}
+
+/// Where a component may be; the first place that has it counts.
+fn candidates(spec: &Function, folder: &Path, others: &[PathBuf]) -> Vec<PathBuf> {
+    let places = std::iter::once(folder).chain(others.iter().map(PathBuf::as_path));
+    places.map(|place| place.join(&spec.component)).collect()
+}
+
 fn find(spec: &Function, folder: &Path, others: &[PathBuf]) -> Result<Vec<u8>, String> {
-    let places: Vec<PathBuf> = std::iter::once(folder.to_owned())
-        .chain(others.iter().cloned())
-        .collect();
-    let candidates = places.iter().map(|place| place.join(&spec.component));
-    let Some(found) = candidates.clone().find(|path| path.is_file()) else {
+    let candidates = candidates(spec, folder, others);
+    let Some(found) = candidates.iter().find(|path| path.is_file()) else {
         let looked = candidates
+            .iter()
             .map(|path| format!("`{}`", path.display()))
             .collect::<Vec<_>>()
             .join(", ");
@@ -182,7 +209,7 @@ fn find(spec: &Function, folder: &Path, others: &[PathBuf]) -> Result<Vec<u8>, S
             spec.component.display()
         ));
     };
-    std::fs::read(&found).map_err(|error| format!("component `{}`: {error}", found.display()))
+    std::fs::read(found).map_err(|error| format!("component `{}`: {error}", found.display()))
 }
 
 /// What the component is or wants against what the manifest says.

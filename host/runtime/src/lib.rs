@@ -25,4 +25,4 @@ pub mod store;
 pub mod trigger;
 pub mod world;
 
-pub use platform::{Accepted, DeployError, EmitError, Platform, PlatformConfig, check};
+pub use platform::{Accepted, AliasError, DeployError, EmitError, Platform, PlatformConfig, Traffic, check};

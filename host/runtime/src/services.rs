@@ -1,6 +1,6 @@
 //! What every part of the platform shares. The clock, randomness and task spawning are taken from here.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +29,8 @@ pub struct Services {
     pub stopping: CancellationToken,
     world: World,
     router: RwLock<Arc<Router>>,
+    /// Tables that were replaced while somebody routed by them.
+    replaced: Mutex<Vec<Weak<Router>>>,
     tasks: TaskTracker,
 }
 
@@ -49,6 +51,7 @@ impl Services {
             world,
             stopping: CancellationToken::new(),
             router: RwLock::default(),
+            replaced: Mutex::default(),
             tasks: TaskTracker::new(),
         })
     }
@@ -60,7 +63,17 @@ impl Services {
 
     /// Routes by another table from now on.
     pub fn set_router(&self, router: Router) {
-        *self.router.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(router);
+        let mut present = self.router.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *present, Arc::new(router));
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.push(Arc::downgrade(&before));
+    }
+
+    /// Whether nobody routes by a table any more that was replaced.
+    pub fn routes_anew(&self) -> bool {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.retain(|router| router.strong_count() > 0);
+        replaced.is_empty()
     }
 
     /// Runs a task that a drain waits for.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use tidegate_runtime::inference::NoInference;
 use tidegate_runtime::store::embedded::Embedded;
-use tidegate_runtime::{Platform, PlatformConfig};
+use tidegate_runtime::{Platform, PlatformConfig, Traffic};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -57,7 +57,7 @@ async fn told(host: &str, url: &str) -> String {
         .await
         .unwrap();
     platform
-        .deploy(&file)
+        .deploy(&file, Traffic::All)
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     let body = Empty::<Bytes>::new().map_err(|never| match never {});

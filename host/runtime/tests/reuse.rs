@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Empty};
 use tidegate_runtime::inference::NoInference;
 use tidegate_runtime::records::RunState;
 use tidegate_runtime::store::embedded::Embedded;
-use tidegate_runtime::{Platform, PlatformConfig};
+use tidegate_runtime::{Platform, PlatformConfig, Traffic};
 
 /// A platform with the functions `plain` (HTTP) and `odd` (events), whose manifests hold `more`.
 async fn platform(more: &str) -> (tempfile::TempDir, Arc<Platform>) {
@@ -48,7 +48,7 @@ async fn platform(more: &str) -> (tempfile::TempDir, Arc<Platform>) {
         .await
         .unwrap();
     platform
-        .deploy(&file)
+        .deploy(&file, Traffic::All)
         .await
         .unwrap_or_else(|error| panic!("{error}"));
     (folder, platform)

@@ -14,7 +14,7 @@ use tidegate_runtime::inference::NoInference;
 use tidegate_runtime::records::{RunDetail, RunState, StepState};
 use tidegate_runtime::store::embedded::Embedded;
 use tidegate_runtime::store::{Condition, Order, Publication};
-use tidegate_runtime::{Platform, PlatformConfig};
+use tidegate_runtime::{Platform, PlatformConfig, Traffic};
 
 const MANIFEST: &str = r#"
 [app]
@@ -64,7 +64,7 @@ impl Bench {
         std::fs::write(folder.path().join("tidegate.toml"), MANIFEST).unwrap();
         let platform = Self::open(folder.path()).await;
         platform
-            .deploy(&folder.path().join("tidegate.toml"))
+            .deploy(&folder.path().join("tidegate.toml"), Traffic::All)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         Self { folder, platform }
@@ -404,7 +404,12 @@ name = "missing"
 component = "nowhere.wasm"
 "#;
     std::fs::write(&file, text).unwrap();
-    let refused = bench.platform.deploy(&file).await.unwrap_err().to_string();
+    let refused = bench
+        .platform
+        .deploy(&file, Traffic::All)
+        .await
+        .unwrap_err()
+        .to_string();
     for expected in [
         "function.ungranted.component: component `tidegate_guests.wasm` exports `handle`, for events, but the trigger is `http * /x`",
         "imports `tidegate:function/state@0.1.0`, but the manifest has no grant `state.read` or `state.write`",
@@ -454,7 +459,7 @@ async fn an_app_does_not_take_a_route_of_another_app() {
         std::fs::write(&file, text).unwrap();
         file
     };
-    let deploy = async |file: PathBuf| bench.platform.deploy(&file).await.map(drop);
+    let deploy = async |file: PathBuf| bench.platform.deploy(&file, Traffic::All).await.map(drop);
     let first = app("first", r#"{ method = "GET", route = "/hello/{name}" }"#);
     deploy(first.clone()).await.unwrap();
     let refused = deploy(app("second", r#"{ route = "/hello/{who}" }"#)).await;

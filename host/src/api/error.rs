@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use tidegate_runtime::store::{CommitError, StoreError};
-use tidegate_runtime::{DeployError, EmitError};
+use tidegate_runtime::{AliasError, DeployError, EmitError};
 
 /// An answer that says what went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,10 +116,23 @@ impl From<DeployError> for ApiError {
         match error {
             DeployError::Commit(error) => error.into(),
             DeployError::Store(error) => error.into(),
-            DeployError::Taken(message) => Self::new(StatusCode::CONFLICT, message),
+            DeployError::Taken(_) | DeployError::Versions { .. } => {
+                Self::new(StatusCode::CONFLICT, error.to_string())
+            }
             DeployError::Mistakes(mistakes) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, mistakes.to_string())
             }
+        }
+    }
+}
+
+impl From<AliasError> for ApiError {
+    fn from(error: AliasError) -> Self {
+        match error {
+            AliasError::Deploy(error) => error.into(),
+            AliasError::Refused(message) => Self::bad(message),
+            AliasError::NothingBefore(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
+            other => Self::missing(other.to_string()),
         }
     }
 }

@@ -122,10 +122,10 @@ impl Gateway {
                 "the host is being stopped",
             ));
         }
-        let spec = self
-            .faces
-            .platform
-            .route(request.method().as_str(), request.uri().path());
+        let spec =
+            self.faces
+                .platform
+                .route(request.method().as_str(), request.uri().path(), request.headers());
         let slots = self.slots_for(spec.as_deref()).await?;
         let bound = self.faces.config.gateway.max_body;
         if objects::announced(request.headers()).is_some_and(|size| size > bound) {

@@ -36,7 +36,7 @@ impl Check {
                 let row = |function: &tidegate_runtime::deploy::FunctionInfo| {
                     vec![
                         Cell::new(format!("  {}", function.name)),
-                        Cell::new(text::cut(&function.version, 12)).colour(Colour::Dim),
+                        Cell::new(text::cut(&function.digest, 12)).colour(Colour::Dim),
                         Cell::new(function.triggers.join(", ")),
                     ]
                 };

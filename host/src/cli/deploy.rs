@@ -15,6 +15,9 @@ pub struct Deploy {
     /// The manifest, on the host's machine
     #[arg(default_value = "tidegate.toml")]
     manifest: PathBuf,
+    /// Only makes the versions; events and requests go where they went before
+    #[arg(long)]
+    no_traffic: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -26,7 +29,10 @@ impl Deploy {
             manifest.with_context(|| format!("there is no manifest `{}`", self.manifest.display()))?;
         let client = self.target.client()?;
         let answer = client
-            .post("/api/v1/deploy", &json!({ "manifest": manifest }))
+            .post(
+                "/api/v1/deploy",
+                &json!({ "manifest": manifest, "traffic": !self.no_traffic }),
+            )
             .await?;
         if self.target.json {
             return text::say_json(&answer);
@@ -41,7 +47,8 @@ impl Deploy {
                 let triggers: Vec<&str> = triggers.iter().filter_map(|trigger| trigger.as_str()).collect();
                 vec![
                     Cell::new(format!("  {}", field(function, "name"))),
-                    Cell::new(text::cut(field(function, "version"), 12)).colour(Colour::Dim),
+                    Cell::new(format!("version {}", function["version"])),
+                    Cell::new(text::cut(field(function, "digest"), 12)).colour(Colour::Dim),
                     Cell::new(triggers.join(", ")),
                 ]
             })

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Target;
-use super::text::{self, Cell, Colour, clock, colour_of, field, tame};
+use super::text::{self, Cell, Colour, clock, colour_of, field, function_of, tame};
 
 /// Shows what functions logged
 #[derive(Args)]
@@ -42,7 +42,7 @@ impl Logs {
                 vec![
                     Cell::new(clock(line["at"].as_u64().unwrap_or_default())).colour(Colour::Dim),
                     Cell::new(level).colour(colour_of(level)),
-                    Cell::new(field(line, "function")),
+                    Cell::new(function_of(line)),
                     Cell::new(tame(field(line, "message"))),
                 ]
             })

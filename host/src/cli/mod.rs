@@ -1,5 +1,6 @@
 //! The command line: `up` is the platform itself, every other command talks to a running one.
 
+mod alias;
 mod check;
 mod client;
 mod deploy;
@@ -10,9 +11,11 @@ mod jobs;
 mod logs;
 mod models;
 mod put;
+mod rollback;
 mod runs;
 mod text;
 mod up;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -34,6 +37,9 @@ enum Command {
     Up(up::Up),
     Check(check::Check),
     Deploy(deploy::Deploy),
+    Versions(versions::Versions),
+    Alias(alias::Alias),
+    Rollback(rollback::Rollback),
     Put(put::Put),
     Invoke(invoke::Invoke),
     Events(events::Events),
@@ -85,6 +91,9 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Up(up) => return up.run().await,
         Command::Check(check) => return check.run(),
         Command::Deploy(deploy) => deploy.run().await?,
+        Command::Versions(versions) => versions.run().await?,
+        Command::Alias(alias) => alias.run().await?,
+        Command::Rollback(rollback) => rollback.run().await?,
         Command::Put(put) => put.run().await?,
         Command::Invoke(invoke) => invoke.run().await?,
         Command::Events(events) => events.run().await?,

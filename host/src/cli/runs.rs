@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::text::{self, Cell, Colour, colour_of, cut, date, duration, field, tame};
+use super::text::{self, Cell, Colour, colour_of, cut, date, duration, field, function_of, tame};
 use super::{Target, client};
 
 /// Shows runs as trees of steps, the latest first; `runs resume` lets a paused one go on
@@ -166,7 +166,7 @@ fn row(step: &Value, indent: &str) -> Vec<Cell> {
     let what = format!("{} {}", field(step, "type"), tame(field(step, "subject")));
     let took = step["duration_ms"].as_f64().map(duration).unwrap_or_default();
     vec![
-        Cell::new(format!("{indent}{}", field(step, "function"))),
+        Cell::new(format!("{indent}{}", function_of(step))),
         Cell::new(cut(what.trim(), 60)).colour(Colour::Dim),
         Cell::new(state).colour(colour_of(state)),
         Cell::new(if attempt > 1 {

@@ -185,6 +185,15 @@ pub(super) fn field<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
+/// A function with its version, where that is known: `ingest@3`.
+pub(super) fn function_of(value: &Value) -> String {
+    let name = field(value, "function");
+    match value["version"].as_u64() {
+        Some(version) => format!("{name}@{version}"),
+        None => name.to_owned(),
+    }
+}
+
 /// A text from elsewhere on one line, without what could steer a terminal.
 pub(super) fn tame(text: &str) -> String {
     text.chars()

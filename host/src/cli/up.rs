@@ -23,6 +23,9 @@ const CUT_SHORT: i32 = 130;
 pub struct Up {
     /// An app to deploy at the start (`tidegate.toml`)
     manifest: Option<PathBuf>,
+    /// Deploys the app again when its manifest or a component changes; mistakes are told, and what runs goes on
+    #[arg(long, requires = "manifest")]
+    watch: bool,
     /// The folder of all that is kept [default: .tidegate]
     #[arg(long, env = "TIDEGATE_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -58,10 +61,13 @@ impl Up {
         let mut signals = Signals::new()?;
         let config = self.configured()?;
         let starting = Host::start(config, self.manifest.as_deref());
-        let host = tokio::select! {
+        let mut host = tokio::select! {
             host = starting => host?,
             () = signals.next() => return Ok(ExitCode::from(CUT_SHORT as u8)),
         };
+        if let Some(manifest) = self.manifest.as_deref().filter(|_| self.watch) {
+            host.watch(manifest)?;
+        }
         host.announce()?;
         tokio::select! {
             () = signals.next() => {}

@@ -33,6 +33,8 @@ pub struct Options {
     pub core: Option<usize>,
     /// A program with arguments that starts it in its own place, such as `env --ignore-signal=XFSZ`.
     pub under: Vec<String>,
+    /// Whether it watches its manifest.
+    pub watch: bool,
     /// More variables of its environment.
     pub env: Vec<(String, String)>,
 }
@@ -215,6 +217,9 @@ fn spawn(install: &Install, options: &Options, data_dir: &Path) -> Result<Child>
     command.arg("up");
     if let Some(manifest) = &options.manifest {
         command.arg(manifest);
+    }
+    if options.watch {
+        command.arg("--watch");
     }
     command
         .arg("--data-dir")

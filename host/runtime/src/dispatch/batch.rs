@@ -39,6 +39,7 @@ impl Dispatcher {
     /// Waits for a first event, and then for as many as the batch takes, until its window closes. What was claimed
     /// beyond it stays `ahead`, for the next.
     async fn gather(&self, batch: &Batch, ahead: &mut VecDeque<Delivery>) -> Group {
+        let queue = self.spec.queue();
         let mut gathering = Gathering::new(batch);
         let mut closes = None;
         loop {
@@ -54,7 +55,7 @@ impl Dispatcher {
             let claim = self
                 .services
                 .store
-                .claim(&self.spec.name, gathering.room().min(CLAIM), wait);
+                .claim(&queue, gathering.room().min(CLAIM), wait);
             match self.stop.run_until_cancelled(claim).await {
                 Some(Ok(claimed)) if !claimed.is_empty() => ahead.extend(claimed),
                 Some(Err(error)) if gathering.group.is_empty() => {

@@ -93,7 +93,7 @@ impl Dispatcher {
             .saturating_add(delay.as_millis() as u64);
         draft.unended(&self.spec.name, &delivery.event.id);
         draft.unit.enqueue.push(Enqueue {
-            queue: self.spec.name.clone(),
+            queue: self.spec.queue(),
             event: delivery.event.clone(),
             not_before: Some(due),
             attempt: delivery.attempt.saturating_add(1),

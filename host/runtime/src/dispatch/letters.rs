@@ -154,9 +154,10 @@ impl DeadLetters {
     /// One unit takes the letter and its marker and queues the event: twice is not possible, whoever else tries.
     pub async fn redrive(&self, id: &str, not_before: Option<u64>) -> Result<(), LetterError> {
         let (letter, version) = self.found(id).await?;
-        if !self.0.router().has(&letter.function) {
+        let mut draft = Draft::new(&self.0);
+        let Some(target) = draft.router().target(&letter.function, &letter.event) else {
             return Err(LetterError::NoFunction(letter.function));
-        }
+        };
         let now = self.0.clock.now_ms();
         let marker = self.0.store.get(DONE, id).await?;
         let ended = match marker {
@@ -166,14 +167,16 @@ impl DeadLetters {
             }
             Some(_) => return Err(LetterError::Missing(id.to_owned())),
         };
-        let mut draft = Draft::new(&self.0);
         draft.unit.state.push(gone(DEAD, id, Condition::Version(version)));
         draft.unit.state.push(gone(DONE, id, ended));
         let queued = not_before.unwrap_or(now);
-        let step = StepRecord::queued(&letter.event, &letter.function, queued);
+        let step = StepRecord {
+            version: Some(target.version),
+            ..StepRecord::queued(&letter.event, &letter.function, queued)
+        };
         draft.unit.state.push(step.into_write(&letter.event.run));
         draft.unit.enqueue.push(Enqueue {
-            queue: letter.function,
+            queue: target.queue(),
             event: letter.event.clone(),
             not_before,
             attempt: 1,
@@ -304,7 +307,7 @@ mod tests {
         assert!(services.store.get(DONE, "f/e").await.unwrap().is_none());
         let step = services.records.step("r", "e", "f").await.unwrap().unwrap();
         assert_eq!((step.state, step.attempt), (StepState::Queued, 1));
-        let depth = services.store.depth("f").await.unwrap();
+        let depth = services.store.depth("f@0").await.unwrap();
         assert_eq!(depth, Depth { ready: 1, delayed: 0 });
     }
 
@@ -323,7 +326,7 @@ mod tests {
             letters.redrive("f/e", None).await,
             Err(LetterError::Missing(_))
         ));
-        assert_eq!(services.store.depth("f").await.unwrap(), Depth::default());
+        assert_eq!(services.store.depth("f@0").await.unwrap(), Depth::default());
     }
 
     #[tokio::test]
@@ -337,7 +340,7 @@ mod tests {
         }
         let moved = letters.redrive_all(&ids, Some(2.0)).await.unwrap();
         assert_eq!((moved.moved.len(), moved.refused.len()), (3, 0));
-        let depth = services.store.depth("f").await.unwrap();
+        let depth = services.store.depth("f@0").await.unwrap();
         assert_eq!(depth, Depth { ready: 1, delayed: 2 });
     }
 

@@ -6,6 +6,7 @@
 mod backoff;
 mod batch;
 mod dead;
+mod drain;
 mod failure;
 mod letters;
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use backoff::delay_of;
 pub use dead::{DEAD, DeadLetter, FailureKind};
+pub use drain::drained;
 pub use letters::{DeadLetters, LetterError, LetterFilter, Moved};
 
 use self::batch::{Group, distinct};
@@ -50,7 +52,7 @@ pub struct Dispatcher {
     services: Arc<Services>,
     spec: Arc<Function>,
     handler: Arc<dyn Handler>,
-    /// Cancelled when the function is replaced.
+    /// Cancelled when the version has drained.
     stop: CancellationToken,
 }
 
@@ -77,10 +79,11 @@ impl Dispatcher {
         if let Some(batch) = self.spec.batch {
             return self.run_batches(batch).await;
         }
+        let queue = self.spec.queue();
         let slots = Arc::new(Semaphore::new(self.spec.limits.concurrency as usize));
         while let Some(Ok(slot)) = self.stop.run_until_cancelled(slots.clone().acquire_owned()).await {
             let room = slots.available_permits().min(CLAIM - 1) + 1;
-            let claim = self.services.store.claim(&self.spec.name, room, CLAIM_WAIT);
+            let claim = self.services.store.claim(&queue, room, CLAIM_WAIT);
             match self.stop.run_until_cancelled(claim).await {
                 None => break,
                 Some(Ok(deliveries)) => self.hand_out(deliveries, slot, &slots).await,
@@ -265,12 +268,13 @@ impl Dispatcher {
     /// The rows that keep the lines of an invocation, to be found from the run of each of its events.
     fn logged(&self, group: &[Delivery], ran: &Ran) -> Vec<StateWrite> {
         let events = group.iter().map(|delivery| (&*delivery.event, delivery.attempt));
-        log_writes(&ran.lines, events, &self.spec.name, ran.started)
+        log_writes(&ran.lines, events, &self.spec, ran.started)
     }
 
     fn step(&self, delivery: &Delivery, state: StepState, ran: &Ran) -> StepRecord {
         let wall = ran.wall.as_secs_f64() * 1000.0;
         StepRecord {
+            version: Some(self.spec.version),
             state,
             attempt: delivery.attempt,
             started: Some(ran.started),
@@ -287,7 +291,7 @@ impl Dispatcher {
         ask: impl Fn() -> F,
     ) -> Option<T> {
         let mut pause = Duration::from_millis(50);
-        // A function that is replaced ends what it began: only the platform's end ends this.
+        // A version that is stopped ends what it began: only the platform's end ends this.
         while !self.services.stopping.is_cancelled() {
             match ask().await {
                 Ok(answer) => return Some(answer),
@@ -324,6 +328,7 @@ impl Dispatcher {
         self.services.records.tell(|| {
             let mut notice = Notice::about(event, kind, self.services.clock.now_ms());
             notice.function = Some(self.spec.name.clone());
+            notice.version = Some(self.spec.version);
             notice.attempt = Some(attempt);
             more(&mut notice);
             notice

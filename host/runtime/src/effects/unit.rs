@@ -11,7 +11,7 @@ use crate::manifest::Function;
 use crate::records::{Notice, RunHead, StepRecord};
 use crate::services::Services;
 use crate::store::{CommitError, Condition, Enqueue, Publication, StateWrite, Unit};
-use crate::trigger::object_created;
+use crate::trigger::{Router, object_created};
 
 /// The table of done markers.
 pub const DONE: &str = "$done";
@@ -57,6 +57,8 @@ impl Ending {
 pub struct Draft<'a> {
     services: &'a Services,
     now: u64,
+    /// Kept until the commit has ended: a version drains only when nobody can route to it any more.
+    router: Arc<Router>,
     /// What will be committed.
     pub unit: Unit,
     entered: Vec<Arc<Event>>,
@@ -76,6 +78,7 @@ impl<'a> Draft<'a> {
         Self {
             services,
             now: services.clock.now_ms(),
+            router: services.router(),
             unit: Unit::default(),
             entered: Vec::new(),
         }
@@ -88,6 +91,11 @@ impl<'a> Draft<'a> {
             self.services.records.tell(|| Notice::entered(&event, self.now));
         }
         Ok(())
+    }
+
+    /// Who gets which event of this unit.
+    pub fn router(&self) -> &Router {
+        &self.router
     }
 
     /// The ids of the events that enter with this unit.
@@ -116,17 +124,20 @@ impl<'a> Draft<'a> {
 
     /// Adds an event: a copy for every subscriber, a waiting step for each.
     pub fn event(&mut self, event: Event, delay: Option<u64>) {
-        let queues = self.services.router().route(&event);
+        let targets = self.router.route(&event);
         let event = Arc::new(event);
-        if event.parent.is_none() && !queues.is_empty() {
+        if event.parent.is_none() && !targets.is_empty() {
             self.unit.state.push(RunHead::write_for(&event));
         }
         let not_before = delay.map(|delay| self.now.saturating_add(delay));
-        for queue in queues {
-            let step = StepRecord::queued(&event, &queue, not_before.unwrap_or(self.now));
+        for target in targets {
+            let step = StepRecord {
+                version: Some(target.version),
+                ..StepRecord::queued(&event, &target.function, not_before.unwrap_or(self.now))
+            };
             self.unit.state.push(step.into_write(&event.run));
             self.unit.enqueue.push(Enqueue {
-                queue,
+                queue: target.queue(),
                 event: event.clone(),
                 not_before,
                 attempt: 1,

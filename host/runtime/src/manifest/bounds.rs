@@ -13,6 +13,14 @@ const GIB: u64 = 1 << 30;
 const TIME: &str = "a duration such as `30s`, from `1ms` to `1h`";
 const TIMES: RangeInclusive<u128> = 1..=3_600_000;
 
+const DELAY: &str = "a duration such as `500ms`, from `1ms` to `24h`";
+const DELAYS: RangeInclusive<u128> = 1..=86_400_000;
+
+/// How far the events of a schedule are spread.
+pub(super) fn jitter(fields: &mut Fields<'_>) -> Duration {
+    time(fields, "jitter", DELAYS, DELAY).unwrap_or_default()
+}
+
 pub(super) fn limits(mut fields: Fields<'_>) -> Limits {
     let default = Limits::default();
     let wall_time = time(&mut fields, "wall_time", TIMES, TIME).unwrap_or(default.wall_time);
@@ -54,8 +62,6 @@ pub(super) fn limits(mut fields: Fields<'_>) -> Limits {
 }
 
 pub(super) fn retry(mut fields: Fields<'_>) -> Retry {
-    const DELAY: &str = "a duration such as `500ms`, from `1ms` to `24h`";
-    const DELAYS: RangeInclusive<u128> = 1..=86_400_000;
     let default = Retry::default();
     let retry = Retry {
         max_attempts: count(&mut fields, "max_attempts", 1..=1000).unwrap_or(default.max_attempts),

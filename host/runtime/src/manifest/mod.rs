@@ -16,6 +16,7 @@ use std::time::Duration;
 
 pub use grants::{BucketPrefix, Grants};
 pub use mistakes::{Mistake, Mistakes};
+pub use rules::is_name;
 
 /// Bytes of a manifest at most.
 const LONGEST: u64 = 1 << 20;
@@ -39,10 +40,12 @@ pub struct App {
 }
 
 /// A function.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Function {
     /// Its name, unique on the host.
     pub name: String,
+    /// Which of its versions this is; 0 in a manifest that was not deployed.
+    pub version: u64,
     /// What it is for.
     pub description: Option<String>,
     /// The component's file, relative to the manifest or to a folder of components.
@@ -105,6 +108,9 @@ pub struct Schedule {
     pub data: String,
     /// What happens with fires that were missed while no host ran.
     pub misfire: Misfire,
+    /// How much later than its time an event may begin at most: by a part of this that its fire decides; from 1 ms
+    /// to 24 h, none by default.
+    pub jitter: Duration,
 }
 
 /// What happens with missed fires.
@@ -112,8 +118,22 @@ pub struct Schedule {
 pub enum Misfire {
     /// One for all that were missed.
     RunOnce,
+    /// Each, up to a bound.
+    RunAll,
     /// None.
     Skip,
+}
+
+impl Function {
+    /// The queue of its events: one for each version, so that an event stays on the version that it entered for.
+    pub fn queue(&self) -> String {
+        queue_of(&self.name, self.version)
+    }
+}
+
+/// The queue of one version of a function.
+pub fn queue_of(function: &str, version: u64) -> String {
+    format!("{function}@{version}")
 }
 
 impl Trigger {

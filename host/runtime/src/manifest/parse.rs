@@ -84,6 +84,7 @@ fn function(notes: &Notes, index: usize, node: Node) -> (Function, usize) {
     let mut fields = Fields::of(notes, &path, node);
     let function = Function {
         name: fields.required("name", NAME, is_name).unwrap_or_default(),
+        version: 0,
         component: component(&mut fields),
         description: fields.text("description"),
         triggers: triggers(notes, &fields.at("trigger"), fields.take("trigger")),

@@ -13,7 +13,8 @@ const SYSTEM_TYPES: &str = "tidegate.";
 /// Bytes of a name of a table, a type, a model or a secret: it is part of keys in the store.
 const LONGEST_NAME: usize = 255;
 
-pub(super) fn is_name(name: &str) -> bool {
+/// Whether a text can be the name of an app, a function or an alias.
+pub fn is_name(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name

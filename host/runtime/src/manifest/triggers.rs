@@ -1,5 +1,6 @@
 //! The triggers of a function.
 
+use super::bounds::jitter;
 use super::rules::{is_bucket, key_start, reserved_type};
 use super::walk::{Fields, Node, Notes, Value, quoted};
 use super::{Misfire, Schedule, Trigger};
@@ -126,16 +127,23 @@ fn schedule_trigger(mut fields: Fields<'_>) -> Option<Trigger> {
             .is_ok()
             .then(|| data.to_owned())
     });
-    let misfire = fields.parsed("misfire", "`run_once` or `skip`", |misfire| match misfire {
-        "run_once" => Some(Misfire::RunOnce),
-        "skip" => Some(Misfire::Skip),
-        _ => None,
-    });
+    let misfire = fields.parsed(
+        "misfire",
+        "`run_once`, `run_all` or `skip`",
+        |misfire| match misfire {
+            "run_once" => Some(Misfire::RunOnce),
+            "run_all" => Some(Misfire::RunAll),
+            "skip" => Some(Misfire::Skip),
+            _ => None,
+        },
+    );
+    let jitter = jitter(&mut fields);
     let schedule = cron.map(|cron| Schedule {
         cron,
         timezone: timezone.unwrap_or(chrono_tz::UTC),
         data: data.unwrap_or_else(|| "{}".into()),
         misfire: misfire.unwrap_or(Misfire::RunOnce),
+        jitter,
     });
     if let Some(schedule) = schedule
         .as_ref()

@@ -2,26 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
 
-use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
-
+use super::apps::{APPS, AppRecord, Splits, Traffic};
 use super::buckets::{BUCKETS, buckets_of};
+use super::versions::{MOST, VersionRecord, Versions};
 use super::{Platform, engine_error};
-use crate::deploy::{self, Deployable, Deployed, FunctionInfo, Places};
-use crate::dispatch::Dispatcher;
+use crate::deploy::{self, Deployable, Deployed, Places};
 use crate::effects::Draft;
-use crate::manifest::{Function, Manifest, Mistakes};
-use crate::sandbox::{Pool, Program, Sandbox, Sandboxed};
-use crate::store::{CommitError, Condition, Order, Publication, StateWrite, StoreError};
-use crate::trigger::{Router, clash};
+use crate::manifest::{Function, Manifest, Mistakes, queue_of};
+use crate::sandbox::{Pool, Sandbox};
+use crate::store::{CommitError, Condition, Depth, Order, Publication, StateWrite, StoreError, Unit};
 
-/// The table of deployed apps.
-const APPS: &str = "$apps";
+/// Apps that are read back at the start.
+const MOST_APPS: usize = 1000;
 /// The bucket of deployed components, by digest.
-const COMPONENTS: &str = "$components";
+pub(super) const COMPONENTS: &str = "$components";
 
 /// Why an app was not deployed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +27,18 @@ pub enum DeployError {
     /// Another app has a function or a route of this name.
     #[error("{0}")]
     Taken(String),
+    /// Too many versions have events left.
+    #[error(
+        "function `{function}` has {kept} versions with aliases or with events left, allowed are {}; wait until they \
+         have drained, or remove aliases",
+        MOST
+    )]
+    Versions {
+        /// The function.
+        function: String,
+        /// How many there are.
+        kept: usize,
+    },
     /// The store did not commit.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -40,230 +47,173 @@ pub enum DeployError {
     Store(#[from] StoreError),
 }
 
-/// How an app is kept.
-#[derive(Serialize, Deserialize)]
-struct AppRecord {
-    file: String,
-    manifest: String,
-    components: BTreeMap<String, String>,
-}
-
-/// A function that runs.
-pub(super) struct Running {
-    app: String,
-    pub(super) function: Deployable,
-    /// Stops the dispatcher of an event function.
-    stop: CancellationToken,
-}
-
-impl Running {
-    /// Why a function of another app cannot be deployed beside this one.
-    fn takes_from(&self, other: &Function) -> Option<String> {
-        let (spec, app) = (&self.function.spec, &self.app);
-        if spec.name == other.name {
-            return Some(format!(
-                "function `{}` belongs to the app `{app}` already",
-                other.name
-            ));
-        }
-        let pairs = other
-            .triggers
-            .iter()
-            .flat_map(|wanted| spec.triggers.iter().map(move |taken| (wanted, taken)));
-        let (wanted, taken) = pairs.into_iter().find(|(wanted, taken)| clash(wanted, taken))?;
-        Some(format!(
-            "`{wanted}` of function `{}` answers the requests of `{taken}`, which belongs to function `{}` of the \
-             app `{app}`",
-            other.name, spec.name
-        ))
-    }
-}
-
 impl Platform {
-    /// Deploys a manifest with its components; functions of the same app that it no longer names are gone.
-    pub async fn deploy(&self, file: &Path) -> Result<Deployed, DeployError> {
+    /// Deploys a manifest with its components: what changed becomes a new version of its function. Functions of the
+    /// same app that it no longer names are gone, unless no traffic is to be moved.
+    pub async fn deploy(&self, file: &Path, traffic: Traffic) -> Result<Deployed, DeployError> {
         let _one_at_a_time = self.deploying.lock().await;
         let (sandbox, places, path) = (self.sandbox.clone(), self.places(), file.to_owned());
         let loading = tokio::task::spawn_blocking(move || deploy::load(&sandbox, &path, &places));
-        let (manifest, functions) = loading.await.map_err(StoreError::new)??;
-        self.refuse_taken(&manifest)?;
-        self.keep(file, &manifest, &functions).await?;
-        Ok(self.activate(&manifest, functions))
+        let (manifest, mut functions) = loading.await.map_err(StoreError::new)??;
+        let app = &manifest.app.name;
+        for function in &manifest.functions {
+            self.refuse_taken(app, function)?;
+        }
+        let live = self.keep(file, &manifest, &mut functions, traffic).await?;
+        let infos = functions
+            .iter()
+            .map(|function| function.info(app, live.get(&function.spec.name).cloned()))
+            .collect();
+        functions.retain(|Deployable { spec, .. }| {
+            live.get(&spec.name).is_some_and(|split| split.has(spec.version))
+        });
+        self.activate(app, live, functions);
+        Ok(Deployed {
+            app: app.clone(),
+            functions: infos,
+        })
     }
 
-    /// The functions that run.
-    pub fn functions(&self) -> Vec<FunctionInfo> {
-        self.running()
-            .values()
-            .map(|running| running.function.info(&running.app))
-            .collect()
-    }
-
-    fn places(&self) -> Places {
+    pub(super) fn places(&self) -> Places {
         Places {
             components: self.config.component_dirs.clone(),
             cache: Some(self.config.data_dir.join("cache")),
         }
     }
 
-    /// Refuses names and routes that functions of other apps have.
-    fn refuse_taken(&self, manifest: &Manifest) -> Result<(), DeployError> {
-        let running = self.running();
-        let others = || {
-            running
-                .values()
-                .filter(|running| running.app != manifest.app.name)
-        };
-        let taken = manifest
-            .functions
-            .iter()
-            .find_map(|function| others().find_map(|running| running.takes_from(function)));
+    /// Refuses a function whose name or route a function of another app has.
+    pub(super) fn refuse_taken(&self, app: &str, function: &Function) -> Result<(), DeployError> {
+        let taken = self.fleet().taken(app, function);
         taken.map_or(Ok(()), |reason| Err(DeployError::Taken(reason)))
     }
 
-    /// Keeps the app, so that the next start runs it without its files.
+    /// Keeps what is deployed, so that the next start runs it without its files, and numbers the functions; hands
+    /// back the versions that are live then.
     async fn keep(
         &self,
         file: &Path,
         manifest: &Manifest,
-        functions: &[Deployable],
-    ) -> Result<(), DeployError> {
+        functions: &mut [Deployable],
+        traffic: Traffic,
+    ) -> Result<Splits, DeployError> {
+        let (store, app) = (self.services.store.as_ref(), &manifest.app.name);
+        let (mut record, condition) = AppRecord::read(store, app).await?;
+        let mut versions = Versions::read(store, None).await?;
+        let before = versions.digests();
+        let template = self.template(file, manifest);
         let mut draft = Draft::new(&self.services);
-        for function in functions {
-            let digest = &function.component.digest;
-            let twice = draft
-                .unit
-                .objects
-                .iter()
-                .any(|publication| publication.key == *digest);
-            if twice || self.services.store.head(COMPONENTS, digest).await?.is_some() {
-                continue;
-            }
-            let mut stage = self.services.store.stage().await?;
-            stage.write(function.bytes.clone()).await?;
-            draft.unit.objects.push(Publication {
-                bucket: COMPONENTS.into(),
-                key: digest.clone(),
-                staged: Some(stage.finish().await?),
-                content_type: Some("application/wasm".into()),
-                user: BTreeMap::new(),
-                condition: Condition::None,
-            });
+        let mut numbers = BTreeMap::new();
+        for function in functions.iter_mut() {
+            self.keep_component(function, &mut draft.unit).await?;
+            let number = versions.number(function, &template, &mut draft.unit)?;
+            numbers.insert(function.spec.name.clone(), number);
         }
-        let components = functions
-            .iter()
-            .map(|f| (f.spec.name.clone(), f.component.digest.clone()))
-            .collect();
-        let record = AppRecord {
+        record.deploy(numbers.clone(), traffic);
+        for function in numbers.keys() {
+            versions.prune(function, &record, &self.fleet(), &mut draft.unit)?;
+        }
+        versions.sweep(&before, &mut draft.unit);
+        draft.unit.state.push(record.write(app, condition)?);
+        self.make_buckets(manifest, &mut draft.unit).await?;
+        draft.commit().await?;
+        Ok(record.live().clone())
+    }
+
+    fn template(&self, file: &Path, manifest: &Manifest) -> VersionRecord {
+        VersionRecord {
+            app: manifest.app.name.clone(),
+            function: String::new(),
+            number: 0,
+            digest: String::new(),
+            at: self.services.clock.now_ms(),
             file: file.display().to_string(),
             manifest: manifest.text.clone(),
-            components,
-        };
-        let value = serde_json::to_vec(&record).map_err(StoreError::new)?;
-        draft.unit.state.push(put(APPS, &manifest.app.name, value));
+        }
+    }
+
+    async fn keep_component(&self, function: &Deployable, unit: &mut Unit) -> Result<(), StoreError> {
+        let digest = &function.component.digest;
+        let twice = unit.objects.iter().any(|publication| publication.key == *digest);
+        if twice || self.services.store.head(COMPONENTS, digest).await?.is_some() {
+            return Ok(());
+        }
+        let mut stage = self.services.store.stage().await?;
+        stage.write(function.bytes.clone()).await?;
+        unit.objects.push(Publication {
+            bucket: COMPONENTS.into(),
+            key: digest.clone(),
+            staged: Some(stage.finish().await?),
+            content_type: Some("application/wasm".into()),
+            user: BTreeMap::new(),
+            condition: Condition::None,
+        });
+        Ok(())
+    }
+
+    async fn make_buckets(&self, manifest: &Manifest, unit: &mut Unit) -> Result<(), StoreError> {
         for bucket in buckets_of(manifest) {
             if self.services.store.get(BUCKETS, &bucket).await?.is_none() {
                 let created = serde_json::json!({ "created": self.services.clock.now_ms() });
-                draft
-                    .unit
-                    .state
-                    .push(put(BUCKETS, &bucket, created.to_string().into_bytes()));
+                unit.state.push(StateWrite {
+                    table: BUCKETS.into(),
+                    key: bucket,
+                    value: Some(created.to_string().into_bytes().into()),
+                    condition: Condition::None,
+                });
             }
         }
-        Ok(draft.commit().await?)
+        Ok(())
     }
 
-    /// Runs the functions of an app from now on, in place of those it had.
-    fn activate(&self, manifest: &Manifest, functions: Vec<Deployable>) -> Deployed {
-        let mut running = self.functions.write().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|_, function| {
-            let replaced = function.app == manifest.app.name;
-            if replaced {
-                function.stop.cancel();
-            }
-            !replaced
-        });
-        let infos = functions
-            .iter()
-            .map(|function| function.info(&manifest.app.name))
-            .collect();
-        for function in functions {
-            let stop = match &function.component.program {
-                Program::Event(program) => Dispatcher::start(
-                    &self.services,
-                    function.spec.clone(),
-                    Arc::new(Sandboxed {
-                        sandbox: self.sandbox.clone(),
-                        program: program.clone(),
-                    }),
-                ),
-                Program::Http(_) => CancellationToken::new(),
-            };
-            let name = function.spec.name.clone();
-            running.insert(
-                name,
-                Running {
-                    app: manifest.app.name.clone(),
-                    function,
-                    stop,
-                },
-            );
-        }
-        let specs: Vec<Arc<Function>> = running
-            .values()
-            .map(|running| running.function.spec.clone())
-            .collect();
-        drop(running);
-        self.services.set_router(Router::new(&specs));
-        self.scheduler.set(&specs);
-        Deployed {
-            app: manifest.app.name.clone(),
-            functions: infos,
-        }
-    }
-
-    /// Runs what was deployed before.
+    /// Runs what was live before, and what has events left.
     pub(super) async fn restore(&self) -> anyhow::Result<()> {
-        let page = self
-            .services
-            .store
-            .query(APPS, "", None, 1000, Order::Ascending)
-            .await?;
-        for (app, row) in page.entries {
-            if let Err(error) = self.restore_app(&row.value).await {
-                tracing::error!(
-                    app,
-                    error = format!("{error:#}"),
-                    "the app deployed before does not start"
-                );
+        let store = &self.services.store;
+        let versions = Versions::read(store.as_ref(), None).await?;
+        let page = store.query(APPS, "", None, MOST_APPS, Order::Ascending).await?;
+        for (app, _) in page.entries {
+            let (record, _) = AppRecord::read(store.as_ref(), &app).await?;
+            let mut loaded = Vec::new();
+            for version in versions.iter().filter(|version| version.app == app) {
+                if self.is_wanted(version, &record).await? {
+                    loaded.extend(self.load_or_complain(version).await);
+                }
             }
+            self.activate(&app, record.live().clone(), loaded);
         }
         Ok(())
     }
 
-    async fn restore_app(&self, record: &[u8]) -> anyhow::Result<()> {
-        let record: AppRecord = serde_json::from_slice(record)?;
-        let manifest = Manifest::parse(&record.manifest, &record.file)?;
-        let mut components = BTreeMap::new();
-        for (function, digest) in &record.components {
-            let object = self.services.store.open(COMPONENTS, digest).await?;
-            let object = object
-                .with_context(|| format!("component `{digest}` of function `{function}` is missing"))?;
-            components.insert(function.clone(), read_all(object.as_ref()).await?);
+    async fn is_wanted(&self, version: &VersionRecord, record: &AppRecord) -> Result<bool, StoreError> {
+        let live = record.live().get(&version.function);
+        if live.is_some_and(|split| split.has(version.number)) {
+            return Ok(true);
         }
-        let (sandbox, places) = (self.sandbox.clone(), self.places());
-        let parsed = manifest.clone();
+        let queue = queue_of(&version.function, version.number);
+        Ok(self.services.store.depth(&queue).await? != Depth::default())
+    }
+
+    async fn load_or_complain(&self, version: &VersionRecord) -> Option<Deployable> {
+        let loaded = self.load(version).await;
+        loaded
+            .inspect_err(|error| {
+                let (function, version) = (&version.function, version.number);
+                tracing::error!(function, version, %error, "the version deployed before does not start");
+            })
+            .ok()
+    }
+
+    /// Loads a version that is kept.
+    pub(super) async fn load(&self, version: &VersionRecord) -> Result<Deployable, DeployError> {
+        let manifest = version.alone()?;
+        let gone = || StoreError(format!("component `{}` is missing", version.digest));
+        let object = self.services.store.open(COMPONENTS, &version.digest).await?;
+        let bytes = read_all(object.ok_or_else(gone)?.as_ref()).await?;
+        let (sandbox, places, file) = (self.sandbox.clone(), self.places(), version.file.clone());
         let linking = tokio::task::spawn_blocking(move || {
-            let bytes_of = |spec: &Function| {
-                components
-                    .get(&spec.name)
-                    .cloned()
-                    .ok_or_else(|| "not kept".to_owned())
-            };
-            deploy::link(&sandbox, &parsed, &record.file, &places, bytes_of)
+            deploy::link(&sandbox, &manifest, &file, &places, |_| Ok(bytes.clone()))
         });
-        self.activate(&manifest, linking.await??);
-        Ok(())
+        let linked = linking.await.map_err(StoreError::new)??;
+        linked.into_iter().next().ok_or_else(|| gone().into())
     }
 }
 
@@ -277,15 +227,6 @@ async fn read_all(object: &dyn crate::store::ObjectReader) -> Result<Vec<u8>, St
         bytes.extend_from_slice(&part);
     }
     Ok(bytes)
-}
-
-fn put(table: &str, key: &str, value: Vec<u8>) -> StateWrite {
-    StateWrite {
-        table: table.into(),
-        key: key.into(),
-        value: Some(value.into()),
-        condition: Condition::None,
-    }
 }
 
 /// Checks a manifest and its components without running anything.
@@ -303,7 +244,7 @@ pub fn check(file: &Path, component_dirs: &[PathBuf]) -> anyhow::Result<Result<D
     Ok(checked.map(|(manifest, functions)| Deployed {
         functions: functions
             .iter()
-            .map(|function| function.info(&manifest.app.name))
+            .map(|function| function.info(&manifest.app.name, None))
             .collect(),
         app: manifest.app.name,
     }))

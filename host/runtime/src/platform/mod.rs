@@ -1,22 +1,29 @@
 //! The platform: what the host's faces (HTTP, S3, the command line) call.
 
+mod aliases;
+mod apps;
 mod buckets;
 mod deployment;
+mod fleet;
 mod requests;
+mod versions;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 
+pub use self::aliases::AliasError;
+pub use self::apps::{LIVE, Traffic};
 pub use self::buckets::BUCKETS;
 pub use self::deployment::{DeployError, check};
+pub use self::versions::{KEPT, VersionInfo, VersionState};
 
-use self::deployment::Running;
+use self::fleet::Fleet;
 use crate::clock::SystemClock;
+use crate::deploy::FunctionInfo;
 use crate::dispatch::DeadLetters;
 use crate::effects::Draft;
 use crate::event::Event;
@@ -26,7 +33,7 @@ use crate::records::Records;
 use crate::sandbox::{Pool, Program, Sandbox};
 use crate::services::Services;
 use crate::store::{CommitError, Store};
-use crate::trigger::Scheduler;
+use crate::trigger::{Scheduler, Split};
 
 /// What the platform needs to know.
 #[derive(Debug, Clone)]
@@ -85,7 +92,7 @@ pub struct Platform {
     sandbox: Arc<Sandbox>,
     jobs: Arc<Jobs>,
     scheduler: Scheduler,
-    functions: RwLock<BTreeMap<String, Running>>,
+    fleet: Arc<RwLock<Fleet>>,
     deploying: tokio::sync::Mutex<()>,
 }
 
@@ -103,7 +110,7 @@ impl Platform {
             scheduler: Scheduler::new(services.clone()),
             config,
             sandbox,
-            functions: RwLock::default(),
+            fleet: Arc::default(),
             deploying: tokio::sync::Mutex::new(()),
             services,
         });
@@ -135,6 +142,15 @@ impl Platform {
             data,
         );
         Ok(self.take_in(event).await?)
+    }
+
+    /// The functions that are live.
+    pub fn functions(&self) -> Vec<FunctionInfo> {
+        let fleet = self.fleet();
+        let info = |(running, split): (&fleet::Running, &Split)| {
+            running.function.info(&running.app, Some(split.clone()))
+        };
+        fleet.functions().map(info).collect()
     }
 
     /// State, objects and queues.
@@ -176,8 +192,8 @@ impl Platform {
         }
     }
 
-    fn running(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Running>> {
-        self.functions.read().unwrap_or_else(PoisonError::into_inner)
+    fn fleet(&self) -> RwLockReadGuard<'_, Fleet> {
+        self.fleet.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn root(
@@ -215,16 +231,11 @@ impl Platform {
     }
 
     fn invocable(&self, name: &str) -> Result<(), EmitError> {
-        let running = self.running();
-        let Some(found) = running.get(name) else {
-            let deployed = running
-                .keys()
-                .map(|name| format!("`{name}`"))
-                .collect::<Vec<_>>()
-                .join(", ");
+        let fleet = self.fleet();
+        let Some(found) = fleet.function(name) else {
             return Err(EmitError::NoFunction {
                 name: name.to_owned(),
-                deployed,
+                deployed: fleet.names(),
             });
         };
         match found.function.component.program {

@@ -15,7 +15,9 @@ use crate::trigger::RouteError;
 
 /// The header by which a client names a request that is to have its effects once.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// Bytes of such a name.
+/// The header that names a request, as a client or the gateway called it.
+const REQUEST_ID: &str = "x-request-id";
+/// Bytes of an `Idempotency-Key`.
 const LONGEST_KEY: usize = 255;
 
 /// A request whose effects are committed once, however often it is sent.
@@ -60,7 +62,7 @@ impl Platform {
             .http(request.method().as_str(), request.uri().path());
         match route {
             Err(error) => no_route(&request, &error),
-            Ok((function, _params)) => match self.http_function(&function) {
+            Ok((function, _params)) => match self.http_function(&function, request.headers()) {
                 Some((spec, program)) => self.answer(spec, program, request).await,
                 None => problem(
                     http::StatusCode::SERVICE_UNAVAILABLE,
@@ -70,15 +72,31 @@ impl Platform {
         }
     }
 
-    /// The function that a request would go to.
-    pub fn route(&self, method: &str, path: &str) -> Option<Arc<Function>> {
+    /// The version of a function that a request would go to.
+    pub fn route(&self, method: &str, path: &str, headers: &http::HeaderMap) -> Option<Arc<Function>> {
         let (function, _params) = self.services.router().http(method, path).ok()?;
-        Some(self.running().get(&function)?.function.spec.clone())
+        let version = self.version(&function, headers)?;
+        Some(self.fleet().running(&function, version)?.function.spec.clone())
     }
 
-    fn http_function(&self, name: &str) -> Option<(Arc<Function>, Arc<HttpFunction>)> {
-        let running = self.running();
-        let function = &running.get(name)?.function;
+    /// The version that a request falls to: with the same `Idempotency-Key` or `X-Request-Id` always the same.
+    fn version(&self, function: &str, headers: &http::HeaderMap) -> Option<u64> {
+        let named = headers.get(IDEMPOTENCY_KEY).or_else(|| headers.get(REQUEST_ID));
+        let key = match named.and_then(|name| name.to_str().ok()) {
+            Some(name) => name.to_owned(),
+            None => self.services.new_id(),
+        };
+        self.services.router().version(function, &key)
+    }
+
+    fn http_function(
+        &self,
+        name: &str,
+        headers: &http::HeaderMap,
+    ) -> Option<(Arc<Function>, Arc<HttpFunction>)> {
+        let version = self.version(name, headers)?;
+        let fleet = self.fleet();
+        let function = &fleet.running(name, version)?.function;
         match &function.component.program {
             Program::Http(program) => Some((function.spec.clone(), program.clone())),
             Program::Event(_) => None,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LOGS, Records};
 use crate::event::Event;
+use crate::manifest::Function;
 use crate::store::{Condition, Order, StateWrite, StoreError};
 
 /// How much a line matters.
@@ -89,13 +90,14 @@ impl LogBuffer {
 pub fn log_writes<'a>(
     lines: &[LogLine],
     events: impl IntoIterator<Item = (&'a Event, u32)>,
-    function: &str,
+    function: &Function,
     at: u64,
 ) -> Vec<StateWrite> {
     let mut writes: Vec<StateWrite> = Vec::new();
     if lines.is_empty() {
         return writes;
     }
+    let (name, version) = (&function.name, function.version);
     let mut runs = HashSet::new();
     for (event, attempt) in events {
         if !runs.insert(event.run.as_str()) {
@@ -107,7 +109,7 @@ pub fn log_writes<'a>(
         };
         writes.push(StateWrite {
             table: LOGS.into(),
-            key: format!("{}/{at:014}/{function}/{}/{attempt}", event.run, event.id),
+            key: format!("{}/{at:014}/{name}/{}/{attempt}/{version}", event.run, event.id),
             value: value.ok().map(Bytes::from),
             condition: Condition::None,
         });
@@ -122,6 +124,9 @@ pub struct Logged {
     pub run: String,
     /// The function.
     pub function: String,
+    /// The version of the function; none where it was not noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// The event.
     pub event: String,
     /// The line.
@@ -186,10 +191,12 @@ fn lines_of(key: &str, value: &[u8], function: Option<&str>) -> Vec<Logged> {
     if function.is_some_and(|wanted| wanted != name) {
         return Vec::new();
     }
+    let version = parts.nth(1).and_then(|version| version.parse().ok());
     let lines: Vec<LogLine> = serde_json::from_slice(value).unwrap_or_default();
     let place = |line| Logged {
         run: run.into(),
         function: name.into(),
+        version,
         event: event.into(),
         line,
     };

@@ -46,6 +46,9 @@ pub struct Notice {
     /// The function, or the worker of a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
+    /// The version of the function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// The event's subject; a job's phase for [`NoticeKind::Job`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
@@ -91,6 +94,7 @@ impl Notice {
             kind,
             event_type: event.kind.clone(),
             function: None,
+            version: None,
             subject: event.subject.clone(),
             parent: event.parent.clone(),
             attempt: None,

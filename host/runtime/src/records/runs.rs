@@ -47,6 +47,9 @@ pub struct StepRecord {
     pub subject: Option<String>,
     /// The function, or `job:KIND`.
     pub function: String,
+    /// The version of the function; none for a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// Where it is.
     pub state: StepState,
     /// The attempt that `state` tells of.
@@ -102,6 +105,7 @@ impl StepRecord {
             kind: event.kind.clone(),
             subject: event.subject.clone(),
             function: function.to_owned(),
+            version: None,
             state: StepState::Queued,
             attempt: 1,
             queued: at,

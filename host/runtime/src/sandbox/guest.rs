@@ -111,6 +111,7 @@ impl Call {
         tracing::debug!(target: "tidegate::guest", function = self.spec.name, run = self.event.run, ?level, "{message}");
         self.services.records.tell(|| Notice {
             function: Some(self.spec.name.clone()),
+            version: Some(self.spec.version),
             attempt: Some(self.attempt),
             message: Some(message.clone()),
             ..Notice::about(&self.event, NoticeKind::Log, at)

@@ -56,6 +56,15 @@ pub fn latest_fire(schedule: &Schedule, after: u64, now: u64) -> Option<u64> {
     Some(found)
 }
 
+/// The fire before the latest `most` of those after `after` up to `now`; none where there are no more than that.
+pub fn fire_before_latest(schedule: &Schedule, after: u64, now: u64, most: usize) -> Option<u64> {
+    let is_due = |fire: &u64| *fire <= now;
+    let due = |last: &u64| next_fire(schedule, *last).filter(is_due);
+    std::iter::successors(due(&after), due).nth(most)?;
+    let earlier = |fire: &u64| latest_fire(schedule, after, fire - 1);
+    std::iter::successors(latest_fire(schedule, after, now), earlier).nth(most)
+}
+
 /// One search for the next fire.
 struct Search<'c> {
     cron: &'c Cron,
@@ -152,6 +161,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use std::time::Duration;
+
     use crate::manifest::Misfire;
 
     fn schedule(cron: &str, timezone: Tz) -> Schedule {
@@ -160,6 +171,7 @@ mod tests {
             timezone,
             data: "{}".into(),
             misfire: Misfire::RunOnce,
+            jitter: Duration::ZERO,
         }
     }
 

@@ -4,8 +4,10 @@ mod cron;
 mod object;
 mod router;
 mod schedule;
+mod split;
 
-pub use cron::{latest_fire, next_fire, parse_cron};
+pub use cron::{fire_before_latest, latest_fire, next_fire, parse_cron};
 pub use object::object_created;
-pub use router::{INVOKE, OBJECT_CREATED, RouteError, Router, clash};
+pub use router::{INVOKE, OBJECT_CREATED, RouteError, Router, Target, clash};
 pub use schedule::Scheduler;
+pub use split::{Split, SplitError};

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Split;
 use crate::event::Event;
-use crate::manifest::{Function, Trigger};
+use crate::manifest::{Function, Trigger, queue_of};
 
 /// The type of the event that an object was written.
 pub const OBJECT_CREATED: &str = "tidegate.object.created";
@@ -22,11 +23,27 @@ pub enum RouteError {
     MethodNotAllowed(Vec<String>),
 }
 
+/// One version of a function, to which an event goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The function.
+    pub function: String,
+    /// The version.
+    pub version: u64,
+}
+
+impl Target {
+    /// The queue of its events.
+    pub fn queue(&self) -> String {
+        queue_of(&self.function, self.version)
+    }
+}
+
 struct ObjectRule {
     bucket: String,
     prefix: String,
     suffix: String,
-    function: String,
+    target: Target,
 }
 
 /// Whether two triggers are routes that answer the same requests.
@@ -49,30 +66,42 @@ pub fn clash(one: &Trigger, other: &Trigger) -> bool {
 /// The routing table of everything that is deployed.
 #[derive(Default)]
 pub struct Router {
-    names: BTreeSet<String>,
-    by_type: BTreeMap<String, Vec<String>>,
+    splits: BTreeMap<String, Split>,
+    by_type: BTreeMap<String, Vec<Target>>,
     objects: Vec<ObjectRule>,
     /// By method; `*` takes every method.
     http: BTreeMap<String, matchit::Router<String>>,
 }
 
 impl Router {
-    /// The table of these functions. A route that another function has already is left to that one.
+    /// The table of these functions, each in one version. A route that another function has already is left to
+    /// that one.
     pub fn new(functions: &[Arc<Function>]) -> Self {
-        let mut router = Self::default();
-        for function in functions {
-            router.names.insert(function.name.clone());
+        let whole = |function: &Arc<Function>| (function.name.clone(), Split::whole(function.version));
+        Self::split(functions, functions.iter().map(whole).collect())
+    }
+
+    /// The table of functions in the versions that share their events and requests.
+    pub fn split(versions: &[Arc<Function>], splits: BTreeMap<String, Split>) -> Self {
+        let mut router = Self {
+            splits,
+            ..Self::default()
+        };
+        for function in versions {
             for trigger in &function.triggers {
-                router.add(&function.name, trigger);
+                router.add(function, trigger);
             }
         }
         router
     }
 
-    fn add(&mut self, function: &str, trigger: &Trigger) {
-        let name = function.to_owned();
+    fn add(&mut self, function: &Function, trigger: &Trigger) {
+        let target = Target {
+            function: function.name.clone(),
+            version: function.version,
+        };
         match trigger {
-            Trigger::Event { kind } => self.by_type.entry(kind.clone()).or_default().push(name),
+            Trigger::Event { kind } => self.by_type.entry(kind.clone()).or_default().push(target),
             Trigger::Object {
                 bucket,
                 prefix,
@@ -81,33 +110,51 @@ impl Router {
                 bucket: bucket.clone(),
                 prefix: prefix.clone(),
                 suffix: suffix.clone(),
-                function: name,
+                target,
             }),
-            Trigger::Http { method, route } => {
-                let method = method.clone().unwrap_or_else(|| "*".into());
-                if let Err(error) = self.http.entry(method).or_default().insert(route.clone(), name) {
-                    tracing::warn!(function, route, %error, "route is taken");
-                }
-            }
+            Trigger::Http { method, route } => self.add_route(target.function, method.as_deref(), route),
             Trigger::Schedule(_) => {}
         }
     }
 
-    /// Whether there is a function of this name.
-    pub fn has(&self, function: &str) -> bool {
-        self.names.contains(function)
+    /// Versions of one function have their routes in common.
+    fn add_route(&mut self, function: String, method: Option<&str>, route: &str) {
+        let table = self.http.entry(method.unwrap_or("*").to_owned()).or_default();
+        let taken = table.at(route).is_ok_and(|taken| *taken.value == function);
+        if let Err(error) = table.insert(route, function.clone())
+            && !taken
+        {
+            tracing::warn!(function, route, %error, "route is taken");
+        }
     }
 
-    /// The queues that get a copy of the event, each once.
-    pub fn route(&self, event: &Event) -> Vec<String> {
-        let mut queues: BTreeSet<&String> = BTreeSet::new();
-        match event.kind.as_str() {
-            INVOKE => queues.extend(event.subject.as_ref().and_then(|name| self.names.get(name))),
-            OBJECT_CREATED => queues.extend(self.object_rules(event).map(|rule| &rule.function)),
-            _ => {}
+    /// The version of a function that a key falls to; none where there is no such function.
+    pub fn version(&self, function: &str, key: &str) -> Option<u64> {
+        self.splits.get(function).map(|split| split.pick(key))
+    }
+
+    /// Where an event of a function goes, whatever fires it; none where there is no such function.
+    pub fn target(&self, function: &str, event: &Event) -> Option<Target> {
+        // By run, so that the steps of one run see one side of every split.
+        let version = self.version(function, &event.run)?;
+        Some(Target {
+            function: function.to_owned(),
+            version,
+        })
+    }
+
+    /// Who gets a copy of the event, each function once: in the version that the run falls to, where it listens.
+    pub fn route(&self, event: &Event) -> Vec<Target> {
+        let mut targets: BTreeSet<&Target> = BTreeSet::new();
+        if event.kind == OBJECT_CREATED {
+            targets.extend(self.object_rules(event).map(|rule| &rule.target));
         }
-        queues.extend(self.by_type.get(&event.kind).into_iter().flatten());
-        queues.into_iter().cloned().collect()
+        targets.extend(self.by_type.get(&event.kind).into_iter().flatten());
+        let picked = |target: &Target| self.version(&target.function, &event.run) == Some(target.version);
+        let called = event.subject.as_ref().filter(|_| event.kind == INVOKE);
+        let called = called.and_then(|function| self.target(function, event));
+        let listening = targets.into_iter().filter(|target| picked(target)).cloned();
+        listening.chain(called).collect()
     }
 
     fn object_rules<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a ObjectRule> {
@@ -200,35 +247,31 @@ mod tests {
         }
     }
 
+    fn routed(event: &Event) -> Vec<String> {
+        let targets = router().route(event);
+        targets.into_iter().map(|target| target.function).collect()
+    }
+
     #[test]
     fn every_subscriber_of_a_type_gets_its_own_copy() {
-        assert_eq!(router().route(&event("DataReady", "/x", "s")), ["one", "two"]);
-        assert!(router().route(&event("Other", "/x", "s")).is_empty());
+        assert_eq!(routed(&event("DataReady", "/x", "s")), ["one", "two"]);
+        assert!(routed(&event("Other", "/x", "s")).is_empty());
     }
 
     #[test]
     fn objects_match_by_bucket_prefix_and_suffix() {
-        let router = router();
         assert_eq!(
-            router.route(&event(OBJECT_CREATED, "/objects/data", "raw/x.csv")),
+            routed(&event(OBJECT_CREATED, "/objects/data", "raw/x.csv")),
             ["one"]
         );
-        assert!(
-            router
-                .route(&event(OBJECT_CREATED, "/objects/data", "raw/x.json"))
-                .is_empty()
-        );
-        assert!(
-            router
-                .route(&event(OBJECT_CREATED, "/objects/other", "raw/x.csv"))
-                .is_empty()
-        );
+        assert!(routed(&event(OBJECT_CREATED, "/objects/data", "raw/x.json")).is_empty());
+        assert!(routed(&event(OBJECT_CREATED, "/objects/other", "raw/x.csv")).is_empty());
     }
 
     #[test]
     fn an_invocation_goes_to_the_function_it_names() {
-        assert_eq!(router().route(&event(INVOKE, "/invoke", "two")), ["two"]);
-        assert!(router().route(&event(INVOKE, "/invoke", "three")).is_empty());
+        assert_eq!(routed(&event(INVOKE, "/invoke", "two")), ["two"]);
+        assert!(routed(&event(INVOKE, "/invoke", "three")).is_empty());
     }
 
     #[test]
@@ -258,6 +301,59 @@ mod tests {
         assert!(!clash(&get, &route(Some("POST"), "/users/{id}")));
         assert!(!clash(&get, &route(Some("GET"), "/users/me")));
         assert!(!clash(&get, &Trigger::Event { kind: "X".into() }));
+    }
+
+    /// Two versions of one function: the second hears of another type, and has another route.
+    fn two_versions(second: u64) -> Router {
+        let version = |number, kind: &str, route: &str| {
+            let text = format!(
+                "app = {{ name = \"a\" }}\n[[function]]\nname = \"f\"\ncomponent = \"x.wasm\"\n\
+                 trigger = [{{ event = \"{kind}\" }}, {{ http = {{ route = \"{route}\" }} }}]"
+            );
+            let function = Manifest::parse(&text, "t").unwrap().functions.remove(0);
+            Arc::new(Function {
+                version: number,
+                ..function
+            })
+        };
+        let versions = [version(1, "Old", "/old/{id}"), version(2, "New", "/old/{name}")];
+        let shares = BTreeMap::from([(1, 100 - second), (2, second)]);
+        let split = Split::try_from(shares).unwrap();
+        Router::split(&versions, BTreeMap::from([("f".to_owned(), split)]))
+    }
+
+    #[test]
+    fn an_event_goes_to_the_version_that_its_run_falls_to_where_that_one_listens() {
+        let router = two_versions(50);
+        let runs = (0..200).map(|n| Event {
+            run: format!("r{n}"),
+            ..event("New", "/x", "s")
+        });
+        let routed: Vec<_> = runs.map(|event| router.route(&event)).collect();
+        let second = Target {
+            function: "f".into(),
+            version: 2,
+        };
+        assert!(routed.iter().flatten().all(|target| *target == second));
+        let heard = routed.iter().filter(|targets| !targets.is_empty()).count();
+        assert!((60..140).contains(&heard), "{heard} of 200");
+        assert_eq!(router.http("GET", "/old/7").unwrap().0, "f");
+    }
+
+    #[test]
+    fn a_run_stays_on_one_side_of_a_split() {
+        let router = two_versions(30);
+        let of_run = |id: &str, kind: &str| Event {
+            id: id.into(),
+            run: "r".into(),
+            ..event(kind, "/invoke", "f")
+        };
+        let (one, other) = (
+            router.route(&of_run("1", INVOKE)),
+            router.route(&of_run("2", INVOKE)),
+        );
+        assert_eq!(one, other);
+        assert_eq!(one.len(), 1);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{INVOKE, latest_fire, next_fire};
+use super::{INVOKE, fire_before_latest, latest_fire, next_fire};
 use crate::effects::Draft;
 use crate::event::Event;
 use crate::manifest::{Function, Misfire, Schedule, Trigger};
@@ -24,6 +24,8 @@ use crate::store::{CommitError, Condition, StateWrite, StoreError, Versioned};
 const SCHEDULES: &str = "$schedules";
 /// A fire later than this was missed: no host ran. An earlier one is only late.
 const GRACE: Duration = Duration::from_secs(60);
+/// Fires of one schedule that are made up for at most, the latest ones.
+const MOST_MADE_UP: usize = 100;
 /// The pause before the store is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -97,6 +99,10 @@ fn plan(schedule: &Schedule, last: u64, now: u64) -> Plan {
     };
     if next > now {
         return Plan::Wait(next);
+    }
+    if schedule.misfire == Misfire::RunAll {
+        let too_many = fire_before_latest(schedule, last, now, MOST_MADE_UP);
+        return too_many.map_or(Plan::Fire(next), Plan::PassOver);
     }
     let missed_before = now.saturating_sub(GRACE.as_millis() as u64);
     match latest_fire(schedule, last, missed_before) {
@@ -201,8 +207,26 @@ impl Timer {
             .unit
             .state
             .push(self.write_last(time, Condition::Version(version)));
-        draft.event(self.event(time), None);
+        let due = time.saturating_add(self.offset(time));
+        let delay = due
+            .checked_sub(self.services.clock.now_ms())
+            .filter(|delay| *delay > 0);
+        draft.event(self.event(time), delay);
         draft.commit().await
+    }
+
+    /// How much later than its time the event of a fire begins: the same on every host.
+    fn offset(&self, time: u64) -> u64 {
+        let Ok(jitter @ 1..) = u64::try_from(self.schedule.jitter.as_millis()) else {
+            return 0;
+        };
+        let hash = blake3::hash(self.key(&shown(time)).as_bytes());
+        let drawn = hash
+            .as_bytes()
+            .iter()
+            .take(8)
+            .fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+        drawn % jitter
     }
 
     /// The event of one fire; its id is the same on every host.

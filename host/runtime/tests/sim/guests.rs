@@ -50,10 +50,12 @@ impl Guests {
 impl Handler for Guests {
     async fn run(&self, call: Arc<Call>) -> Outcome {
         let clock = call.services.clock.clone();
-        let (started, name) = (clock.now_ms(), &call.spec.name);
-        let allowed = call.spec.retry.max_attempts;
+        let started = clock.now_ms();
+        if !self.pipeline.versions().is_live(&call.spec) {
+            self.ledger().count("handled by a version that drains");
+        }
         for (event, attempt) in call.inputs() {
-            self.ledger().began(started, name, event, attempt, allowed);
+            self.ledger().began(started, &call.spec, event, attempt);
         }
         let result = self.handle(&call).await;
         if let Err(failure) = &result

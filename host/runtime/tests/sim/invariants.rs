@@ -48,6 +48,7 @@ pub async fn check(pipeline: &Pipeline, store: &dyn Store, ledger: &mut Ledger) 
         rest.ledger
             .violation("a failed attempt left a write behind".into());
     }
+    rest.ledger.expect_versions();
     let accepted: Vec<_> = rest.ledger.accepted.clone().into_iter().collect();
     for ((function, _), event) in &accepted {
         if !function.starts_with('$') {
@@ -218,8 +219,8 @@ impl Rest<'_> {
             kind: kind.to_owned(),
             ..parent.clone()
         };
-        for queue in self.router.route(&event) {
-            let at = (queue, id.to_owned());
+        for target in self.router.route(&event) {
+            let at = (target.function, id.to_owned());
             match self.ledger.accepted.get(&at) {
                 Some(found) if found.run == parent.run && found.kind == kind => {}
                 found => {

@@ -7,15 +7,25 @@ use tidegate_runtime::dispatch::{DEAD, DeadLetter};
 use tidegate_runtime::effects::{DONE, done_key};
 use tidegate_runtime::event::Event;
 use tidegate_runtime::jobs::{JOBS, Job, Phase};
+use tidegate_runtime::manifest::Function;
 use tidegate_runtime::store::{CommitError, Condition, Unit};
+use tidegate_runtime::trigger::next_fire;
+
+use crate::pipeline::Pipeline;
 
 /// What happened so far.
 #[derive(Default)]
 pub struct Ledger {
     /// Every line of the story, for a replay to be compared with and read.
     pub story: Vec<String>,
-    /// Events that were queued, by queue and id.
+    /// Events that were queued, by function (or queue of jobs) and id.
     pub accepted: BTreeMap<(String, String), Arc<Event>>,
+    /// The fires of each function's schedule, in the order of their commits.
+    pub fires: BTreeMap<String, Vec<u64>>,
+    /// The versions of a function that an event entered for, by [`done_key`].
+    pub entered: BTreeMap<String, BTreeSet<u64>>,
+    /// The versions of a function that began to handle an event, by [`done_key`].
+    pub handled: BTreeMap<String, BTreeSet<u64>>,
     /// How often a function's handling of an event ended, by [`done_key`].
     pub ends: BTreeMap<String, u32>,
     /// The events whose handling ended in the same unit, by [`done_key`].
@@ -69,8 +79,16 @@ impl Ledger {
     }
 
     fn took(&mut self, now: u64, unit: &Unit) {
+        if !unit.state.iter().any(|write| write.table == DEAD) {
+            self.fired(unit);
+        }
         for enqueue in unit.enqueue.iter().filter(|enqueue| enqueue.attempt == 1) {
-            let at = (enqueue.queue.clone(), enqueue.event.id.clone());
+            let (function, version) = enqueue.queue.split_once('@').unwrap_or((&enqueue.queue, ""));
+            if let Ok(version) = version.parse() {
+                let key = done_key(function, &enqueue.event.id);
+                self.entered.entry(key).or_default().insert(version);
+            }
+            let at = (function.to_owned(), enqueue.event.id.clone());
             self.accepted.entry(at).or_insert_with(|| enqueue.event.clone());
         }
         self.ended_together(unit);
@@ -102,6 +120,63 @@ impl Ledger {
         }
         for key in keys {
             self.together.insert(key.clone(), events.clone());
+        }
+    }
+
+    /// Checks that no event was handled by a version that it did not enter for.
+    pub fn expect_versions(&mut self) {
+        let handled = self.handled.iter();
+        let strayed = handled.filter(|(key, by)| {
+            !self
+                .entered
+                .get(*key)
+                .is_some_and(|entered| by.is_subset(entered))
+        });
+        let strayed: Vec<_> = strayed
+            .map(|(key, by)| format!("{key} is handled by versions {by:?}"))
+            .collect();
+        for what in strayed {
+            self.violation(format!("{what}, for which it did not enter"));
+        }
+    }
+
+    /// Sees the schedules that fire with a unit.
+    fn fired(&mut self, unit: &Unit) {
+        let entered = unit.enqueue.iter().filter(|enqueue| enqueue.attempt == 1);
+        let fires: BTreeMap<_, _> = entered
+            .filter_map(|enqueue| {
+                Some((
+                    enqueue.event.source.strip_prefix("/schedules/")?,
+                    enqueue.event.time,
+                ))
+            })
+            .collect();
+        for (function, time) in fires {
+            self.fires.entry(function.to_owned()).or_default().push(time);
+        }
+    }
+
+    /// Checks that every schedule fired each of its times once, up to `until`. Only a host that was away for long
+    /// leaves some out.
+    pub fn expect_fires(&mut self, pipeline: &Pipeline, until: u64) {
+        let may_miss = self.counts.contains_key("long downtimes");
+        for (function, schedule) in pipeline.schedules() {
+            let fires = self.fires.get(&function).cloned().unwrap_or_default();
+            for pair in fires.windows(2) {
+                let expected = next_fire(schedule, pair[0]).unwrap_or_default();
+                if pair[1] < expected || (pair[1] > expected && !may_miss) {
+                    self.violation(format!(
+                        "{function} fired at {pair:?}, expected {expected} after the first"
+                    ));
+                }
+            }
+            let missing = fires.last().and_then(|last| next_fire(schedule, *last));
+            if let Some(time) = missing.filter(|time| *time <= until) {
+                self.violation(format!("{function} has not fired at {time}"));
+            }
+            if !fires.is_empty() {
+                self.count("schedules fired");
+            }
         }
     }
 
@@ -141,8 +216,12 @@ impl Ledger {
     }
 
     /// Sees a guest begin an attempt.
-    pub fn began(&mut self, now: u64, function: &str, event: &Event, attempt: u32, allowed: u32) {
-        let key = done_key(function, &event.id);
+    pub fn began(&mut self, now: u64, function: &Function, event: &Event, attempt: u32) {
+        let (key, allowed) = (done_key(&function.name, &event.id), function.retry.max_attempts);
+        self.handled
+            .entry(key.clone())
+            .or_default()
+            .insert(function.version);
         self.count("handled");
         self.story.push(format!("{now} begin {key} attempt {attempt}"));
         if attempt == 0 || attempt > allowed {

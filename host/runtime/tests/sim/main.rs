@@ -17,6 +17,7 @@ mod random;
 mod scenario;
 mod storm;
 mod turn;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -29,7 +30,7 @@ const SEEDS: u64 = 3000;
 /// Failures that are shown in full.
 const SHOWN: usize = 5;
 /// What has to happen in thousands of seeds, or the simulation has lost its sting.
-const KINDS: [&str; 21] = [
+const KINDS: [&str; 24] = [
     "handled",
     "batches committed",
     "batches halved",
@@ -44,7 +45,10 @@ const KINDS: [&str; 21] = [
     "delivered twice",
     "crashes",
     "deployments",
+    "handled by a version that drains",
     "drains",
+    "long downtimes",
+    "schedules fired",
     "jobs submitted and ended",
     "jobs queued again",
     "paused",

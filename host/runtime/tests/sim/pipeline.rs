@@ -1,12 +1,13 @@
 //! A random pipeline: which functions there are, what fires them, and what each does with each event.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use tidegate_runtime::manifest::{Function, Manifest};
+use tidegate_runtime::manifest::{Function, Manifest, Schedule, Trigger};
 use tidegate_runtime::store::Store;
 
 use crate::random::Random;
+use crate::versions::Versions;
 
 /// The kind of every job.
 pub const JOB: &str = "sim.work";
@@ -21,6 +22,7 @@ pub struct Pipeline {
     pub functions: Vec<Arc<Function>>,
     /// What each function does with every event, where that is not the seed's to decide.
     fixed: Vec<Behaviour>,
+    versions: Mutex<Versions>,
 }
 
 /// What goes wrong in one attempt.
@@ -114,11 +116,32 @@ impl Pipeline {
 
     fn parsed(seed: u64, text: &str, fixed: Vec<Behaviour>) -> Result<Self, String> {
         let manifest = Manifest::parse(text, "sim").map_err(|mistakes| mistakes.to_string())?;
-        let functions = manifest.functions.into_iter().map(Arc::new).collect();
+        let functions: Vec<_> = manifest.functions.into_iter().map(Arc::new).collect();
         Ok(Self {
             seed,
+            versions: Mutex::new(Versions::new(&functions)),
             functions,
             fixed,
+        })
+    }
+
+    /// The versions of its functions.
+    pub fn versions(&self) -> MutexGuard<'_, Versions> {
+        self.versions.lock().unwrap()
+    }
+
+    /// The schedules, each with its function.
+    pub fn schedules(&self) -> impl Iterator<Item = (String, &Schedule)> {
+        let triggers = self.functions.iter().flat_map(|function| {
+            let name = function.name.clone();
+            function
+                .triggers
+                .iter()
+                .map(move |trigger| (name.clone(), trigger))
+        });
+        triggers.filter_map(|(function, trigger)| match trigger {
+            Trigger::Schedule(schedule) => Some((function, schedule)),
+            _ => None,
         })
     }
 
@@ -132,9 +155,10 @@ impl Pipeline {
 
     /// The queues in which something waits, with how much.
     pub async fn waiting(&self, store: &dyn Store) -> Result<Vec<String>, String> {
-        let names = self.functions.iter().map(|function| function.name.clone());
+        let versions = self.versions().all();
+        let queues = versions.iter().map(|version| version.queue());
         let mut waiting = Vec::new();
-        for queue in names.chain([format!("$jobs/{JOB}")]) {
+        for queue in queues.chain([format!("$jobs/{JOB}")]) {
             let depth = store.depth(&queue).await.map_err(|error| error.to_string())?;
             if depth.ready + depth.delayed > 0 {
                 waiting.push(format!("{queue}: {depth:?}"));
@@ -185,6 +209,9 @@ fn function(text: &mut String, index: usize, count: usize, dice: &mut Random) ->
     if index + 1 == count {
         triggers.push_str(", { event = \"tidegate.job.failed\" }");
     }
+    if dice.once_in(300) {
+        write!(triggers, ", {}", schedule(dice))?;
+    }
     let (attempts, slots) = (dice.within(1, 6), dice.within(1, 4));
     let batch = match dice.once_in(300) {
         true => format!(
@@ -208,6 +235,15 @@ fn function(text: &mut String, index: usize, count: usize, dice: &mut Random) ->
          limits = {{ concurrency = {slots}, wall_time = \"1s\", effects_count = 20 }}\n\
          retry = {{ max_attempts = {attempts}, initial = \"{initial}ms\", max_backoff = \"{cap}ms\", jitter = {jitter}, \
          max_age = \"{age}s\", on_exhausted = \"{exhausted}\" }}\n{batch}"
+    )
+}
+
+/// Every few seconds, with everything that a schedule can have.
+fn schedule(dice: &mut Random) -> String {
+    let (every, jitter) = (dice.within(1, 7), dice.within(1, 3000));
+    let misfire = ["run_once", "run_all", "skip"][dice.below(3) as usize];
+    format!(
+        "{{ schedule = {{ cron = \"*/{every} * * * * *\", misfire = \"{misfire}\", jitter = \"{jitter}ms\" }} }}"
     )
 }
 

@@ -1,23 +1,26 @@
 //! The process under test: the platform's own dispatcher and jobs, with stand-ins for guests and workers.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tidegate_runtime::dispatch::{DeadLetter, DeadLetters, Dispatcher, Handler, LetterFilter};
+use tidegate_runtime::dispatch::{DeadLetter, DeadLetters, Dispatcher, Handler, LetterFilter, drained};
 use tidegate_runtime::effects::Draft;
 use tidegate_runtime::event::Event;
 use tidegate_runtime::inference::NoInference;
 use tidegate_runtime::jobs::{EndError, Jobs, Leased};
+use tidegate_runtime::manifest::Function;
 use tidegate_runtime::services::Services;
 use tidegate_runtime::store::{CommitError, Store};
-use tidegate_runtime::trigger::Router;
+use tidegate_runtime::trigger::Scheduler;
 use tidegate_runtime::world::World;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::{JOB, Pipeline};
 use crate::random::Random;
+use crate::versions::Versions;
 
 /// A running platform.
 #[derive(Clone)]
@@ -26,7 +29,8 @@ pub struct Process {
     pub services: Arc<Services>,
     pipeline: Arc<Pipeline>,
     handler: Arc<dyn Handler>,
-    stops: Arc<Mutex<Vec<CancellationToken>>>,
+    stops: Arc<Mutex<BTreeMap<String, CancellationToken>>>,
+    scheduler: Arc<Scheduler>,
 }
 
 impl Process {
@@ -38,19 +42,46 @@ impl Process {
         handler: Arc<dyn Handler>,
     ) -> Self {
         let services = Services::in_world(world, store, Arc::new(NoInference));
-        services.set_router(Router::new(&pipeline.functions));
         let process = Self {
             stops: Arc::default(),
+            scheduler: Arc::new(Scheduler::new(services.clone())),
             services,
             pipeline: pipeline.clone(),
             handler,
         };
-        let starts = pipeline
-            .functions
-            .iter()
-            .map(|function| Dispatcher::start(&process.services, function.clone(), process.handler.clone()));
-        *process.stops.lock().unwrap() = starts.collect();
+        let versions = pipeline.versions();
+        for version in versions.all() {
+            process.run(version);
+        }
+        process.turn(&versions);
+        drop(versions);
         process
+    }
+
+    fn run(&self, version: Arc<Function>) {
+        let queue = version.queue();
+        let stop = Dispatcher::start(&self.services, version, self.handler.clone());
+        self.stops.lock().unwrap().insert(queue, stop);
+    }
+
+    /// Sends events to the versions that are live, and lets all others drain.
+    fn turn(&self, versions: &Versions) {
+        self.services.set_router(versions.router());
+        self.scheduler.set(&versions.latest());
+        for version in versions
+            .all()
+            .into_iter()
+            .filter(|version| !versions.is_live(version))
+        {
+            let (services, queue) = (self.services.clone(), version.queue());
+            let Some(stop) = self.stops.lock().unwrap().remove(&queue) else {
+                continue;
+            };
+            self.services.spawn(async move {
+                stop.run_until_cancelled(drained(&services, &queue)).await;
+                stop.cancel();
+            });
+        }
     }
 
     /// Starts a worker; what it does with each job is the luck of these dice. Without dice it does them all.
@@ -63,11 +94,16 @@ impl Process {
         self.services.spawn(worker.run());
     }
 
-    /// Replaces a function by itself, as a deployment does.
-    pub fn redeploy(&self, index: usize) {
-        let function = self.pipeline.functions[index].clone();
-        let started = Dispatcher::start(&self.services, function, self.handler.clone());
-        std::mem::replace(&mut self.stops.lock().unwrap()[index], started).cancel();
+    /// Replaces a function by another version of it, which may share with the one before; as a deployment does.
+    pub fn redeploy(&self, index: usize, before: Option<u64>) {
+        let mut versions = self.pipeline.versions();
+        self.run(versions.deploy(index, before));
+        self.turn(&versions);
+    }
+
+    /// Lets no schedule fire any more.
+    pub fn stop_schedules(&self) {
+        self.scheduler.set(&[]);
     }
 
     /// What somebody does with the dead letters of the moment.

@@ -20,6 +20,12 @@ use crate::storm::Storm;
 /// How long a pipeline may take to come to rest once the weather is calm.
 const REST: Duration = Duration::from_secs(3600);
 
+/// How long schedules may take to come up to the present once the weather is calm, in milliseconds.
+const CATCH_UP: u64 = 5000;
+
+/// From this on, fires that a process was not there for may be missed ones; in milliseconds.
+const LONG: u64 = 50_000;
+
 /// The workers of a process.
 const WORKERS: usize = 2;
 
@@ -80,13 +86,19 @@ impl Scenario {
                 1 => process = self.restart(process, ledger).await,
                 2 => {
                     ledger.lock().unwrap().count("deployments");
-                    process.redeploy(self.dice.below(self.pipeline.functions.len() as u64) as usize);
+                    let index = self.dice.below(self.pipeline.functions.len() as u64) as usize;
+                    let before = self.dice.once_in(500).then(|| self.dice.within(1, 99));
+                    process.redeploy(index, before);
                 }
                 3 => self.tidy(&process),
                 _ => self.send(&process),
             }
         }
         self.storm.calm_down();
+        self.pause(CATCH_UP).await;
+        process.stop_schedules();
+        let until = self.executor.clock().now_ms() - CATCH_UP / 2;
+        ledger.lock().unwrap().expect_fires(&self.pipeline, until);
         self.rest().await?;
         self.tidy(&process);
         self.rest().await
@@ -129,7 +141,12 @@ impl Scenario {
         ledger.lock().unwrap().count("crashes");
         self.executor.crash(Node::Platform);
         self.memory.crash();
-        let down = self.dice.below(3000);
+        // Long enough, now and then, for fires to be missed.
+        let most = if self.dice.once_in(200) { 300_000 } else { 3000 };
+        let down = self.dice.below(most);
+        if down > LONG {
+            ledger.lock().unwrap().count("long downtimes");
+        }
         self.pause(down).await;
         self.start()
     }

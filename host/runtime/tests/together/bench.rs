@@ -9,7 +9,7 @@ use serde_json::Value;
 use tidegate_runtime::inference::NoInference;
 use tidegate_runtime::records::{RunDetail, StepRecord};
 use tidegate_runtime::store::embedded::Embedded;
-use tidegate_runtime::{Platform, PlatformConfig};
+use tidegate_runtime::{Platform, PlatformConfig, Traffic};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ impl Bench {
     pub async fn deploy(&self, manifest: &str) -> Result<(), String> {
         let file = self.folder.path().join("tidegate.toml");
         std::fs::write(&file, manifest).unwrap();
-        let deployed = self.platform.deploy(&file).await;
+        let deployed = self.platform.deploy(&file, Traffic::All).await;
         deployed.map(drop).map_err(|error| error.to_string())
     }
 

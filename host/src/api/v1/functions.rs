@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tidegate_runtime::Traffic;
 use tidegate_runtime::deploy::Deployed;
 
 use crate::api::Faces;
@@ -20,13 +21,25 @@ pub(super) async fn list(State(faces): State<Faces>) -> Json<Value> {
 pub(super) struct Deploy {
     /// A file on the host's machine.
     manifest: PathBuf,
+    /// Whether what is deployed takes events and requests.
+    #[serde(default = "yes")]
+    traffic: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 pub(super) async fn deploy(
     State(faces): State<Faces>,
     Json(asked): Json<Deploy>,
 ) -> Result<Json<Deployed>, ApiError> {
-    let deployed = faces.platform.deploy(&asked.manifest).await?;
+    let traffic = if asked.traffic {
+        Traffic::All
+    } else {
+        Traffic::Unmoved
+    };
+    let deployed = faces.platform.deploy(&asked.manifest, traffic).await?;
     tracing::info!(
         app = deployed.app,
         functions = deployed.functions.len(),

@@ -9,10 +9,11 @@ mod models;
 mod objects;
 mod resume;
 mod runs;
+mod versions;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use serde::Deserialize;
 
 use super::Faces;
@@ -29,7 +30,13 @@ pub fn router(faces: Faces) -> Router {
     let routes = Router::new()
         .route("/functions", get(functions::list))
         .route("/functions/{name}/invoke", post(functions::invoke))
+        .route(
+            "/functions/{name}/aliases/{alias}",
+            put(versions::set_alias).delete(versions::remove_alias),
+        )
         .route("/deploy", post(functions::deploy))
+        .route("/versions", get(versions::list))
+        .route("/rollback", post(versions::roll_back))
         .route("/events", get(events::follow).post(events::emit))
         .route("/runs", get(runs::list))
         .route("/runs/{run}", get(runs::one))

@@ -13,3 +13,5 @@ mod s3;
 mod shutdown;
 mod upload;
 mod uploads;
+mod versions;
+mod watch;

@@ -389,7 +389,7 @@ fn schedules_that_can_never_fire_are_refused() {
     assert!(
         mistake("'{\"full\":true}'", "'{full}'").contains("schedule.data: found `{full}`, expected JSON")
     );
-    assert!(mistake("\"skip\"", "\"later\"").contains("expected `run_once` or `skip`"));
+    assert!(mistake("\"skip\"", "\"later\"").contains("expected `run_once`, `run_all` or `skip`"));
     assert!(mistake("cron = \"0 3 * * *\", ", "").contains("trigger[2].schedule: `cron` is missing"));
 }
 

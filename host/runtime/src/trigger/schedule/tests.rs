@@ -103,7 +103,7 @@ impl Host {
         let claimed = self
             .services
             .store
-            .claim("nightly", 100, Duration::ZERO)
+            .claim("nightly@0", 100, Duration::ZERO)
             .await
             .unwrap();
         claimed.iter().map(|delivery| delivery.event.time).collect()
@@ -153,6 +153,56 @@ fn fires_missed_are_made_up_for_by_one_or_by_none() {
 }
 
 #[test]
+fn every_missed_fire_is_made_up_for_up_to_a_bound_where_all_are_asked_for() {
+    let hourly = schedule("0 * * * *", "run_all");
+    let now = NEW_YEAR + 5 * HOUR + HOUR / 2;
+    assert_eq!(plan(&hourly, NEW_YEAR, now), Plan::Fire(NEW_YEAR + HOUR));
+    let most = MOST_MADE_UP as u64;
+    let late = NEW_YEAR + most * HOUR;
+    assert_eq!(plan(&hourly, NEW_YEAR, late), Plan::Fire(NEW_YEAR + HOUR));
+    let later = NEW_YEAR + (most + 7) * HOUR;
+    assert_eq!(
+        plan(&hourly, NEW_YEAR, later),
+        Plan::PassOver(NEW_YEAR + 7 * HOUR)
+    );
+    // Years of seconds cost no more.
+    let seconds = schedule("* * * * * *", "run_all");
+    let years = NEW_YEAR + 20_000 * HOUR;
+    assert_eq!(
+        plan(&seconds, NEW_YEAR, years),
+        Plan::PassOver(years - most * 1000)
+    );
+}
+
+#[tokio::test]
+async fn jitter_holds_an_event_back_by_what_its_fire_decides_on_every_host() {
+    let clock = Arc::new(ManualClock::new(NEW_YEAR));
+    let store: Arc<dyn Store> = Arc::new(Memory::with_clock(clock.clone()));
+    let functions = functions("0 * * * *", "run_once\", jitter = \"30m");
+    let hosts: Vec<Host> = (0..2).map(|_| Host::start(&store, &clock, &functions)).collect();
+    hosts[0].idle(2).await;
+    let offsets = [1, 2, 3].map(|hour| {
+        let timer = |host: &Host| Timer {
+            services: host.services.clone(),
+            function: "nightly".into(),
+            index: 0,
+            schedule: schedule("0 * * * *", "run_once\", jitter = \"30m"),
+        };
+        let [one, other] = [&hosts[0], &hosts[1]].map(|host| timer(host).offset(NEW_YEAR + hour * HOUR));
+        assert_eq!(one, other);
+        assert!(one < HOUR / 2);
+        one
+    });
+    assert!(offsets.iter().any(|offset| *offset != offsets[0]), "{offsets:?}");
+    hosts[0].advance(NEW_YEAR + HOUR, NEW_YEAR + HOUR).await;
+    let depth = store.depth("nightly@0").await.unwrap();
+    assert_eq!((depth.ready, depth.delayed), (0, 1));
+    for host in hosts {
+        host.stop().await;
+    }
+}
+
+#[test]
 fn times_are_shown_as_rfc_3339() {
     assert_eq!(shown(NEW_YEAR), "2026-01-01T00:00:00Z");
     assert_eq!(shown(NEW_YEAR + 7), "2026-01-01T00:00:00.007Z");
@@ -168,7 +218,7 @@ async fn a_schedule_fires_when_its_time_has_come_with_its_data() {
     let claimed = host
         .services
         .store
-        .claim("nightly", 10, Duration::ZERO)
+        .claim("nightly@0", 10, Duration::ZERO)
         .await
         .unwrap();
     let [delivery] = claimed.as_slice() else {
@@ -240,6 +290,14 @@ async fn after_downtime_one_fire_stands_for_all_that_were_missed() {
     assert_eq!(
         fires_after_downtime("run_once").await,
         [NEW_YEAR + 5 * HOUR, NEW_YEAR + 6 * HOUR]
+    );
+}
+
+#[tokio::test]
+async fn after_downtime_every_missed_fire_is_made_up_for_where_the_manifest_says_so() {
+    assert_eq!(
+        fires_after_downtime("run_all").await,
+        [1, 2, 3, 4, 5, 6].map(|hour| NEW_YEAR + hour * HOUR)
     );
 }
 
