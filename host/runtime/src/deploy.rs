@@ -38,6 +38,8 @@ pub struct FunctionInfo {
     pub triggers: Vec<String>,
     /// What the manifest says of it.
     pub description: Option<String>,
+    /// What it can do less than its component hopes for.
+    pub warnings: Vec<String>,
 }
 
 /// What a deployment did.
@@ -60,7 +62,25 @@ impl Deployable {
             live,
             triggers: self.spec.triggers.iter().map(ToString::to_string).collect(),
             description: self.spec.description.clone(),
+            warnings: self.warnings(),
         }
+    }
+
+    /// What its component imports in vain. Components of other hosts often import more than they call, so that this is
+    /// no mistake.
+    fn warnings(&self) -> Vec<String> {
+        let stub =
+            |name: &String| format!("imports `{name}`, which this host does not offer: a call of it traps");
+        let stubs = self.component.stubs.iter().map(stub);
+        let denied = |import: &String| {
+            let grant = missing_grant_of_others(&self.spec, import)?;
+            Some(format!(
+                "imports `{import}`, but the manifest has no grant `{grant}`: what it asks for is refused"
+            ))
+        };
+        stubs
+            .chain(self.component.imports.iter().filter_map(denied))
+            .collect()
     }
 }
 
@@ -112,7 +132,7 @@ fn link_all(
         if spec.component.as_os_str().is_empty() {
             continue;
         }
-        let at = |message: String| Mistake::new(format!("{path}.component"), None, message);
+        let at = |message: String| Mistake::new(format!("{path}.{}", manifest.source_key()), None, message);
         let loaded = bytes_of(spec).and_then(|bytes| {
             let component = Component::load(sandbox, &bytes, places.cache.as_deref())
                 .map_err(|error| format!("component `{}`: {error}", spec.component.display()))?;
@@ -237,6 +257,18 @@ fn mismatches(spec: &Function, component: &Component, mistaken: &[String]) -> Ve
         }
     }
     wrong
+}
+
+/// The grant without which an interface of another host refuses everything.
+fn missing_grant_of_others(spec: &Function, import: &str) -> Option<&'static str> {
+    let state = &spec.grants.state;
+    let stores = [
+        "fermyon:spin/key-value@2",
+        "spin:key-value/",
+        "wasi:keyvalue/store",
+    ];
+    let wants_stores = stores.iter().any(|store| import.starts_with(store));
+    (wants_stores && state.read.is_empty() && state.write.is_empty()).then_some("state.read` or `state.write")
 }
 
 /// The grant without which an import can never work.

@@ -41,6 +41,9 @@ impl Check {
                     ]
                 };
                 text::say_rows(&deployed.functions.iter().map(row).collect::<Vec<_>>())?;
+                for function in &deployed.functions {
+                    text::warn(&function.name, &function.warnings);
+                }
             }
             Err(mistakes) => {
                 eprintln!("{mistakes}");

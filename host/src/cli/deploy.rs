@@ -53,6 +53,15 @@ impl Deploy {
                 ]
             })
             .collect();
-        text::say_rows(&rows)
+        text::say_rows(&rows)?;
+        for function in &functions {
+            let warnings = function["warnings"].as_array().cloned().unwrap_or_default();
+            let warnings: Vec<String> = warnings
+                .iter()
+                .filter_map(|told| Some(told.as_str()?.to_owned()))
+                .collect();
+            text::warn(field(function, "name"), &warnings);
+        }
+        Ok(())
     }
 }

@@ -80,6 +80,13 @@ pub(super) fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Says on the standard error output what is worth knowing of a function.
+pub(super) fn warn(function: &str, warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: `{function}` {}", tame(warning));
+    }
+}
+
 pub(super) fn aligned(rows: &[Vec<Cell>], colours: bool) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let widest = |column: usize| {

@@ -62,6 +62,13 @@ impl Api {
         Ok((status, response.text().await.context("the answer broke off")?))
     }
 
+    /// Status and body of a GET.
+    pub async fn get_raw(&self, path: &str) -> Result<(u16, String)> {
+        let response = self.send(Method::GET, path, None).await?;
+        let status = response.status().as_u16();
+        Ok((status, response.text().await.context("the answer broke off")?))
+    }
+
     /// Status and body of a POST without a body that carries an `Idempotency-Key`.
     pub async fn post_once(&self, path: &str, key: &str) -> Result<(u16, String)> {
         let url = format!("{}{path}", self.base);

@@ -14,10 +14,12 @@ Builds functions into WebAssembly components and gathers them in <target>/functi
 
 Usage: cargo xtask functions [FOLDER]...
 
-Without a folder: everything under functions/, and the odd components of tests/guests.
+Without a folder: everything under functions/, the odd components of tests/guests, and the apps of tests/spin.
 With folders: the packages in them, which need not be part of this workspace.
 ";
 
+/// The workspace of apps that were written for Spin; its dependencies are not ours.
+const SPIN_APPS: &str = "tests/spin";
 /// Packages, and folders of packages, that hold functions.
 const WORKSPACE_FUNCTIONS: [&str; 4] = ["functions", "functions/feed-ranking", "tests", "tests/guests"];
 
@@ -34,41 +36,51 @@ pub fn run(args: &[String]) -> Result<()> {
         Ok(found)
     })?;
     if args.is_empty() {
-        return build_workspace(&root, &folders, &guests, false);
+        return build_all(&root, &folders, &guests, false);
     }
     for folder in args {
         let folder = std::path::absolute(folder).with_context(|| format!("`{folder}` is no usable path"))?;
         let package = Package::read(&folder)?
             .with_context(|| format!("`{}` has no Cargo.toml with a `cdylib`", folder.display()))?;
         // Members of this workspace share its profile for functions, others surely have `release`.
-        let profile = if folder.starts_with(&root) {
-            "guest"
-        } else {
-            "release"
-        };
+        let shares_profile = folder.starts_with(&root) && !folder.starts_with(root.join(SPIN_APPS));
+        let profile = if shares_profile { "guest" } else { "release" };
         build_one(&folder, &package, profile, &folders, &guests)?;
     }
     Ok(())
 }
 
-/// Builds all functions of this workspace.
+/// Builds all functions of this workspace, and the apps that were written for Spin.
 pub fn build(machine: &Machine) -> Result<()> {
-    build_workspace(&machine.root, &machine.folders, &machine.guests, machine.locked)
+    build_all(&machine.root, &machine.folders, &machine.guests, machine.locked)
 }
 
-fn build_workspace(root: &Path, folders: &Folders, guests: &GuestToolchain, locked: bool) -> Result<()> {
-    let packages = workspace_packages(root)?;
+fn build_all(root: &Path, folders: &Folders, guests: &GuestToolchain, locked: bool) -> Result<()> {
+    let functions = packages(root, &WORKSPACE_FUNCTIONS)?;
+    build_workspace(root, &functions, "guest", folders, guests, locked)?;
+    let apps = packages(root, &[SPIN_APPS])?;
+    build_workspace(&root.join(SPIN_APPS), &apps, "release", folders, guests, locked)
+}
+
+fn build_workspace(
+    root: &Path,
+    packages: &[Package],
+    profile: &str,
+    folders: &Folders,
+    guests: &GuestToolchain,
+    locked: bool,
+) -> Result<()> {
     tools::step(&format!("building {} functions", packages.len()), || {
         let mut cargo = guests.cargo("build", folders);
-        cargo.current_dir(root).args(["--profile", "guest"]);
+        cargo.current_dir(root).args(["--profile", profile]);
         if locked {
             cargo.arg("--locked");
         }
-        for package in &packages {
+        for package in packages {
             cargo.args(["--package", &package.name]);
         }
         tools::run(&mut cargo)?;
-        gather(&packages, "guest", folders)
+        gather(packages, profile, folders)
     })
 }
 
@@ -136,9 +148,9 @@ impl Package {
     }
 }
 
-fn workspace_packages(root: &Path) -> Result<Vec<Package>> {
+fn packages(root: &Path, parents: &[&str]) -> Result<Vec<Package>> {
     let mut packages = Vec::new();
-    for parent in WORKSPACE_FUNCTIONS {
+    for parent in parents {
         for folder in subfolders(&root.join(parent))? {
             packages.extend(Package::read(&folder)?);
         }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::build::Machine;
-use crate::setup::tools;
+use crate::setup::{programs, tools};
 
 const HELP: &str = "\
 Checks the format, runs the lints, builds everything and runs every test.
@@ -49,6 +49,7 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
             tools::run(clippy.args(what).args(["--", "--deny", "warnings"]))
         })?;
     }
+    tools::step("looking for the programs that tests run", programs::find)?;
     machine.build()?;
     tools::step("running the tests", || {
         let mut test = machine.cargo("test");

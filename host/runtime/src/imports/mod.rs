@@ -10,10 +10,12 @@ mod inference;
 mod jobs;
 mod log;
 mod objects;
+mod others;
 mod state;
 
 pub use features::{decode_row, encode_row, table_of_view};
 pub use objects::{Reader, Writer};
+pub use others::add_stubs;
 
 use wasmtime::component::{HasData, Linker};
 
@@ -65,7 +67,7 @@ impl HasData for Imports {
     type Data<'a> = &'a mut Guest;
 }
 
-/// Adds every interface of `wit/` to the linker.
+/// Adds every interface of `wit/`, and those of others, to the linker.
 pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use bindings::tidegate::function as face;
     face::types::add_to_linker::<_, Imports>(linker, |guest| guest)?;
@@ -76,7 +78,8 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     face::inference::add_to_linker::<_, Imports>(linker, |guest| guest)?;
     face::features::add_to_linker::<_, Imports>(linker, |guest| guest)?;
     face::config::add_to_linker::<_, Imports>(linker, |guest| guest)?;
-    face::log::add_to_linker::<_, Imports>(linker, |guest| guest)
+    face::log::add_to_linker::<_, Imports>(linker, |guest| guest)?;
+    others::add_to_linker(linker)
 }
 
 impl bindings::tidegate::function::types::Host for Guest {}

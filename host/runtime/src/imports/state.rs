@@ -70,7 +70,7 @@ impl<T: Send + 'static> state::HostWithStore<T> for Imports {
 }
 
 impl Call {
-    fn stage_state(
+    pub(super) fn stage_state(
         &self,
         table: String,
         key: String,
@@ -96,7 +96,11 @@ impl Call {
         Ok(())
     }
 
-    async fn entries(&self, table: &str, keys: Vec<String>) -> Result<Vec<Option<state::Entry>>, Error> {
+    pub(super) async fn entries(
+        &self,
+        table: &str,
+        keys: Vec<String>,
+    ) -> Result<Vec<Option<state::Entry>>, Error> {
         self.spec
             .grants
             .allows_state_read(&self.spec.name, table)
@@ -128,7 +132,7 @@ impl Call {
         Ok(rows)
     }
 
-    async fn query(
+    pub(super) async fn query(
         &self,
         table: &str,
         prefix: &str,

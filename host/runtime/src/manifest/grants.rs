@@ -85,6 +85,13 @@ pub struct HttpGrants {
     pub hosts: Vec<String>,
 }
 
+/// Redis.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RedisGrants {
+    /// The servers it may connect to: `cache.example.com`, or with a port `cache.example.com:6379`.
+    pub hosts: Vec<String>,
+}
+
 /// Everything a function may touch; nothing by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
@@ -104,6 +111,8 @@ pub struct Grants {
     pub secrets: Vec<String>,
     /// Outbound HTTP.
     pub http: HttpGrants,
+    /// Redis.
+    pub redis: RedisGrants,
 }
 
 impl Grants {
@@ -187,19 +196,28 @@ impl Grants {
 
     /// Whether `function` may call the host (`host` or `host:port`, as a URL's authority has it).
     pub fn allows_http(&self, function: &str, host: &str) -> Result<(), String> {
-        if !is_authority(host) {
-            return Err(format!(
-                "found the host `{}`, expected `host` or `host:port`",
-                host.escape_debug()
-            ));
-        }
-        let name = split_port(host).map_or(host, |(name, _port)| name);
-        let granted = |grant: &String| grant.eq_ignore_ascii_case(host) || grant.eq_ignore_ascii_case(name);
-        if self.http.hosts.iter().any(granted) {
-            return Ok(());
-        }
-        Err(missing("http.hosts", host, function))
+        hosted(&self.http.hosts, "http.hosts", function, host)
     }
+
+    /// Whether `function` may connect to the Redis server at `host:port`.
+    pub fn allows_redis(&self, function: &str, host: &str) -> Result<(), String> {
+        hosted(&self.redis.hosts, "redis.hosts", function, host)
+    }
+}
+
+fn hosted(granted: &[String], grant: &str, function: &str, host: &str) -> Result<(), String> {
+    if !is_authority(host) {
+        return Err(format!(
+            "found the host `{}`, expected `host` or `host:port`",
+            host.escape_debug()
+        ));
+    }
+    let name = split_port(host).map_or(host, |(name, _port)| name);
+    let covers = |grant: &String| grant.eq_ignore_ascii_case(host) || grant.eq_ignore_ascii_case(name);
+    if granted.iter().any(covers) {
+        return Ok(());
+    }
+    Err(missing(grant, host, function))
 }
 
 /// Whether the text is `host` or `host:port`: what a user name in front would hide is no host.
@@ -410,6 +428,7 @@ mod tests {
             (none.allows_features_write("f", "v"), "features.write = [\"v\"]"),
             (none.allows_secret("f", "key"), "secrets = [\"key\"]"),
             (none.allows_http("f", "a.b"), "http.hosts = [\"a.b\"]"),
+            (none.allows_redis("f", "a.b:1"), "redis.hosts = [\"a.b:1\"]"),
         ];
         for (refused, grant) in refusals {
             assert_eq!(

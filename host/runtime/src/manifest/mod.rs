@@ -1,10 +1,11 @@
-//! The app manifest, `tidegate.toml`: what runs, what fires it, what it may touch, and its limits.
+//! The app manifest, `tidegate.toml` (or a `spin.toml`): what runs, what fires it, what it may touch, and its limits.
 
 mod bounds;
 mod grants;
 mod mistakes;
 mod parse;
 mod rules;
+mod spin;
 mod triggers;
 mod values;
 mod walk;
@@ -30,6 +31,17 @@ pub struct Manifest {
     pub functions: Vec<Function>,
     /// The text it was read from.
     pub text: String,
+    /// Whose format it has.
+    pub dialect: Dialect,
+}
+
+/// Whose format a manifest has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `tidegate.toml`.
+    Tidegate,
+    /// `spin.toml`, manifest version 2.
+    Spin,
 }
 
 /// An app: functions that are deployed together.
@@ -63,8 +75,12 @@ pub struct Function {
     /// How its events are gathered; only for a component that takes them together, which has the defaults
     /// where the manifest says nothing.
     pub batch: Option<Batch>,
+    /// The environment of the process, as WASI shows it.
+    pub environment: BTreeMap<String, String>,
     /// Its variables.
     pub variables: BTreeMap<String, String>,
+    /// Variables whose value is a granted secret, with the secret's name.
+    pub secrets: BTreeMap<String, String>,
     /// Where requests and responses are recorded.
     pub record: Option<RecordSpec>,
 }
@@ -327,7 +343,21 @@ impl Manifest {
     /// The functions, each with its dotted path in mistakes.
     pub fn placed(&self) -> impl Iterator<Item = (String, &Function)> {
         let functions = self.functions.iter().enumerate();
-        functions.map(|(index, function)| (parse::path_of(&function.name, index), function))
+        functions.map(|(index, function)| {
+            let path = match self.dialect {
+                Dialect::Tidegate => parse::path_of(&function.name, index),
+                Dialect::Spin => format!("component.{}", function.name),
+            };
+            (path, function)
+        })
+    }
+
+    /// The key that names a function's file.
+    pub fn source_key(&self) -> &'static str {
+        match self.dialect {
+            Dialect::Tidegate => "component",
+            Dialect::Spin => "source",
+        }
     }
 }
 

@@ -4,19 +4,24 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::bounds::{batch, limits, retry, reuse};
-use super::grants::{EventGrants, HttpGrants, InferenceGrants, JobGrants, NameGrants, ObjectGrants};
+use super::grants::{
+    EventGrants, HttpGrants, InferenceGrants, JobGrants, NameGrants, ObjectGrants, RedisGrants,
+};
 use super::rules::{
     contradictions, emitted, granted_name, host, is_bucket, is_name, key_start, model, place,
 };
 use super::triggers::triggers;
 use super::walk::{Fields, Node, Notes, Value, parse};
-use super::{App, Function, Grants, Manifest, Mistake, RecordSpec};
+use super::{App, Dialect, Function, Grants, Manifest, Mistake, RecordSpec, spin};
 
 const NAME: &str = "1 to 63 lower-case letters, digits, `-` and `_`, starting with a letter";
 
 /// What could be read, with what is wrong with it; an error where the text is no TOML.
 pub(super) fn manifest(text: &str) -> Result<(Manifest, Vec<Mistake>), Vec<Mistake>> {
     let root = parse(text)?;
+    if spin::is_spin(&root) {
+        return Ok(spin::manifest(text, root));
+    }
     let notes = Notes::default();
     let mut fields = Fields::of(&notes, "", root);
     let mut app = fields.table("app");
@@ -24,12 +29,13 @@ pub(super) fn manifest(text: &str) -> Result<(Manifest, Vec<Mistake>), Vec<Mista
     app.finish();
     let functions = functions(&notes, fields.take("function"), fields.line);
     fields.finish();
-    contradictions(&notes, &functions);
+    contradictions(&notes, "function", &functions);
     let functions = functions.into_iter().map(|(function, _)| function).collect();
     let manifest = Manifest {
         app: App { name },
         functions,
         text: text.to_owned(),
+        dialect: Dialect::Tidegate,
     };
     Ok((manifest, notes.into_list()))
 }
@@ -97,7 +103,9 @@ fn function(notes: &Notes, index: usize, node: Node) -> (Function, usize) {
         batch: fields
             .take("batch")
             .map(|node| batch(Fields::of(notes, &format!("{path}.batch"), node))),
-        variables: variables(notes, fields.table("variables")),
+        environment: texts(notes, fields.table("environment")),
+        variables: texts(notes, fields.table("variables")),
+        secrets: BTreeMap::new(),
         record: fields
             .take("record")
             .map(|node| record(Fields::of(notes, &format!("{path}.record"), node))),
@@ -151,12 +159,16 @@ fn grants(mut fields: Fields<'_>) -> Grants {
         http: HttpGrants {
             hosts: one(fields.table("http"), "hosts", host),
         },
+        redis: RedisGrants {
+            hosts: one(fields.table("redis"), "hosts", host),
+        },
     };
     fields.finish();
     grants
 }
 
-fn variables(notes: &Notes, mut fields: Fields<'_>) -> BTreeMap<String, String> {
+/// A table of free names, each with a text.
+pub(super) fn texts(notes: &Notes, mut fields: Fields<'_>) -> BTreeMap<String, String> {
     let path = fields.path.clone();
     let text = |(name, node): (String, Node)| {
         let hint = match node.value {

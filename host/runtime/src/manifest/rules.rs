@@ -114,11 +114,11 @@ pub(super) fn reserved_type(kind: &str) -> bool {
 }
 
 /// Names that are taken twice, routes that answer the same requests, records of routes that are not there.
-pub(super) fn contradictions(notes: &Notes, functions: &[(Function, usize)]) {
+pub(super) fn contradictions(notes: &Notes, table: &str, functions: &[(Function, usize)]) {
     let mut names = BTreeSet::new();
     let mut routes: BTreeMap<&str, matchit::Router<&str>> = BTreeMap::new();
     for (function, line) in functions {
-        let path = format!("function.{}", function.name);
+        let path = format!("{table}.{}", function.name);
         if !function.name.is_empty() && !names.insert(&function.name) {
             notes.add(
                 &path,

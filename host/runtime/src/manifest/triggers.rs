@@ -106,7 +106,7 @@ fn http_trigger(mut fields: Fields<'_>) -> Option<Trigger> {
     })
 }
 
-fn is_route(route: &str) -> bool {
+pub(super) fn is_route(route: &str) -> bool {
     let reserved = ["/api/", "/worker/"]
         .iter()
         .any(|prefix| route.starts_with(prefix))

@@ -60,10 +60,15 @@ impl Platform {
             self.refuse_taken(app, function)?;
         }
         let live = self.keep(file, &manifest, &mut functions, traffic).await?;
-        let infos = functions
+        let infos: Vec<_> = functions
             .iter()
             .map(|function| function.info(app, live.get(&function.spec.name).cloned()))
             .collect();
+        for function in &infos {
+            for warning in &function.warnings {
+                tracing::warn!(function = function.name, "{warning}");
+            }
+        }
         functions.retain(|Deployable { spec, .. }| {
             live.get(&spec.name).is_some_and(|split| split.has(spec.version))
         });

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use wasmtime::component::types::ComponentItem;
 
+use super::candidate::as_released;
 use super::{EventFunction, HttpFunction, Sandbox, sha256_hex};
+use crate::imports::add_stubs;
 
 /// What a component exports, and so how it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +25,10 @@ pub enum Kind {
 pub struct Component {
     /// The SHA-256 of the component's bytes, in hex: the version of the function.
     pub digest: String,
-    /// The interfaces it imports, without the WASI ones.
+    /// The interfaces it imports, of the WASI ones those that need a grant.
     pub imports: Vec<String>,
+    /// The interfaces of other hosts that this one does not offer: calling one traps.
+    pub stubs: Vec<String>,
     /// How it is called.
     pub program: Program,
 }
@@ -72,14 +76,14 @@ impl Component {
     /// Compiles (or takes from the cache in `folder`) and links a component.
     pub fn load(sandbox: &Sandbox, bytes: &[u8], folder: Option<&Path>) -> Result<Self, ComponentError> {
         let digest = sha256_hex(bytes);
-        let compiled = compile(sandbox, bytes, &digest, folder)?;
+        let compiled = compile(sandbox, &as_released(bytes), &digest, folder)?;
         let engine = sandbox.engine();
         let kind = compiled.component_type();
         let exports: Vec<String> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
         let imports = kind
             .imports(engine)
             .map(|(name, _)| name.to_owned())
-            .filter(|name| !name.starts_with("wasi:"))
+            .filter(|name| !name.starts_with("wasi:") || name.starts_with("wasi:keyvalue/"))
             .collect();
         let wrong_export = || ComponentError::Export {
             found: if exports.is_empty() {
@@ -96,7 +100,9 @@ impl Component {
             name.starts_with("wasi:http/handler@0.3") || name.starts_with("wasi:http/incoming-handler@0.2")
         });
         let link = |error: wasmtime::Error| ComponentError::Import(format!("{error:#}"));
-        let pre = sandbox.linker().instantiate_pre(&compiled).map_err(link)?;
+        let mut linker = sandbox.linker().clone();
+        let stubs = add_stubs(&mut linker, &compiled).map_err(link)?;
+        let pre = linker.instantiate_pre(&compiled).map_err(link)?;
         let program = match (has_function("handle"), has_function("handle-batch"), is_http) {
             (true, false, _) => Program::Event(Arc::new(EventFunction::single(pre).map_err(link)?)),
             (false, true, _) => Program::Event(Arc::new(EventFunction::batch(pre).map_err(link)?)),
@@ -106,6 +112,7 @@ impl Component {
         Ok(Self {
             digest,
             imports,
+            stubs,
             program,
         })
     }

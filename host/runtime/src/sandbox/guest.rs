@@ -249,9 +249,11 @@ impl Guest {
     /// A store for one invocation, with the function's limits.
     pub fn store(sandbox: &Sandbox, call: Arc<Call>) -> Store<Self> {
         let (stdout, stderr) = (Printed::default(), Printed::default());
+        let environment: Vec<_> = call.spec.environment.iter().collect();
         let wasi = WasiCtx::builder()
             .stdout(stdout.clone())
             .stderr(stderr.clone())
+            .envs(&environment)
             .build();
         let memory = Memory::new(call.spec.limits.memory);
         let outbound = Outbound::new(call.clone());

@@ -1,6 +1,7 @@
 //! The sandbox: a component, an event, and nothing else but what the manifest grants.
 
 mod cache;
+mod candidate;
 mod engine;
 mod guest;
 mod http;
@@ -15,6 +16,7 @@ pub use engine::{Pool, Sandbox};
 pub use guest::{Call, Guest, Input, batch_id, derived_id};
 pub use http::{Answered, Body, HttpFunction, Leftover};
 pub use invoke::{EventFunction, Failure, Outcome, Sandboxed, Usage};
+pub(crate) use outbound::resolve;
 
 /// A digest as it is written everywhere: lower-case hex of the SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {

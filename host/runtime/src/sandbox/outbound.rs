@@ -57,11 +57,14 @@ impl WasiHttpHooks for Outbound {
     }
 }
 
+async fn address_of(uri: &Uri) -> Result<SocketAddr, String> {
+    let port = uri.port_u16().unwrap_or(if is_tls(uri) { 443 } else { 80 });
+    resolve(uri.host().unwrap_or_default(), port).await
+}
+
 /// Where a granted host is. A name must not lead to this machine or to its link: whoever grants a name does not
 /// mean those. Whoever does grants `localhost`, or the address as it is usually written.
-async fn address_of(uri: &Uri) -> Result<SocketAddr, String> {
-    let host = uri.host().unwrap_or_default();
-    let port = uri.port_u16().unwrap_or(if is_tls(uri) { 443 } else { 80 });
+pub(crate) async fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
     let plain = host.trim_start_matches('[').trim_end_matches(']');
     let meant = plain.eq_ignore_ascii_case("localhost") || plain.parse::<IpAddr>().is_ok();
     let found = tokio::net::lookup_host((plain, port)).await;

@@ -11,6 +11,7 @@ mod movielens;
 mod requests;
 mod s3;
 mod shutdown;
+mod spin;
 mod upload;
 mod uploads;
 mod versions;

@@ -2,6 +2,7 @@
 
 pub mod guest_toolchain;
 pub mod onnxruntime;
+pub mod programs;
 pub mod target_dir;
 pub mod tools;
 

@@ -33,6 +33,7 @@ jobs.zz = 1
 inference.zz = 1
 features.zz = 1
 http.zz = 1
+redis.zz = 1
 "#;
 
 fn known_keys() -> BTreeSet<String> {
@@ -53,7 +54,10 @@ fn known_keys() -> BTreeSet<String> {
                 .map(|key| format!("{table}{}", key.trim_matches('`'))),
         );
     }
-    known.insert("function.variables.NAME".into());
+    known.extend([
+        "function.variables.NAME".into(),
+        "function.environment.NAME".into(),
+    ]);
     let all: Vec<String> = known.iter().cloned().collect();
     known.retain(|key| !all.iter().any(|other| other.starts_with(&format!("{key}."))));
     known
