@@ -10,6 +10,7 @@ mod invoke;
 mod jobs;
 mod logs;
 mod models;
+mod new;
 mod put;
 mod rollback;
 mod runs;
@@ -34,6 +35,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::New),
     Up(up::Up),
     Check(check::Check),
     Deploy(deploy::Deploy),
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Up(up) => return up.run().await,
+        Command::New(new) => new.run()?,
         Command::Check(check) => return check.run(),
         Command::Deploy(deploy) => deploy.run().await?,
         Command::Versions(versions) => versions.run().await?,

@@ -8,6 +8,7 @@ mod dead_letters;
 mod documents;
 mod full_disk;
 mod movielens;
+mod new;
 mod requests;
 mod s3;
 mod shutdown;

@@ -104,6 +104,7 @@ fn component(notes: &Notes, mut fields: Fields<'_>, variables: &Variables) -> Fu
     }
     let function = Function {
         name: String::new(),
+        version: 0,
         description: fields.text("description"),
         component: source(&mut fields),
         triggers: Vec::new(),
