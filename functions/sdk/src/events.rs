@@ -60,18 +60,48 @@ pub fn emit_raw(event: &Outgoing) -> Result<String, Error> {
     events::emit(event)
 }
 
+/// An event whose data is `data` as JSON, for a [`join`].
+pub fn outgoing(kind: &str, data: &(impl Serialize + ?Sized)) -> Result<Outgoing, Failure> {
+    of_json(kind, None, None, data)
+}
+
+/// Emits up to 10,000 parts, and `then` once every subscriber of every part has handled it; returns the id that `then`
+/// will carry.
+///
+/// ```ignore
+/// let parts = shards.iter().map(|shard| events::outgoing("ShardReady", shard));
+/// let parts = parts.collect::<Result<Vec<_>, _>>()?;
+/// events::join(&parts, &events::outgoing("AllReady", &summary)?)?;
+/// ```
+pub fn join(parts: &[Outgoing], then: &Outgoing) -> Result<String, Failure> {
+    Ok(events::join(parts, then)?)
+}
+
+/// As [`emit`], as one more part of the join that the handled event is a part of.
+pub fn emit_part(kind: &str, data: &(impl Serialize + ?Sized)) -> Result<String, Failure> {
+    Ok(events::emit_part(&outgoing(kind, data)?)?)
+}
+
 fn send(
     kind: &str,
     subject: Option<&str>,
     delay_ms: Option<u64>,
     data: &(impl Serialize + ?Sized),
 ) -> Result<String, Failure> {
-    let event = Outgoing {
+    Ok(events::emit(&of_json(kind, subject, delay_ms, data)?)?)
+}
+
+fn of_json(
+    kind: &str,
+    subject: Option<&str>,
+    delay_ms: Option<u64>,
+    data: &(impl Serialize + ?Sized),
+) -> Result<Outgoing, Failure> {
+    Ok(Outgoing {
         kind: kind.to_owned(),
         subject: subject.map(str::to_owned),
         content_type: Some(JSON.to_owned()),
         data: serde_json::to_vec(data)?,
         delay_ms,
-    };
-    Ok(events::emit(&event)?)
+    })
 }

@@ -131,6 +131,7 @@ fn enqueue(queue: &str, task: usize, step: u64) -> Enqueue {
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         run: format!("{task:04}"),
         parent: None,
+        part_of: None,
     };
     Enqueue {
         queue: queue.into(),

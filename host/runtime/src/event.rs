@@ -39,18 +39,30 @@ pub struct Event {
     /// The id of the event whose handling emitted this one; none at the root of a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+    /// The join that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<Join>,
 }
 
-mod base64_bytes {
+/// Names a join: events that were emitted together with one that waits until all of them are handled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// Its id.
+    pub id: String,
+    /// The event whose handling opened it.
+    pub opener: String,
+}
+
+pub(crate) mod base64_bytes {
     use base64::Engine as _;
 
     use super::{BASE64, Bytes, Deserialize};
 
-    pub(super) fn serialize<S: serde::Serializer>(data: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: serde::Serializer>(data: &Bytes, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&BASE64.encode(data))
     }
 
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
         let text = String::deserialize(from)?;
         BASE64
             .decode(text)

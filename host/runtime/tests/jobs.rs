@@ -52,6 +52,7 @@ impl Bench {
             traceparent: String::new(),
             run: "r".into(),
             parent: None,
+            part_of: None,
         };
         let submission = Submission {
             id: id.into(),

@@ -177,7 +177,13 @@ fn row(step: &Value, indent: &str) -> Vec<Cell> {
         .colour(Colour::Yellow),
         Cell::new(took).right(),
         match field(step, "reason") {
-            "" => Cell::new(format!("{}{}", usage(&step["usage"]), company(step))).colour(Colour::Dim),
+            "" => Cell::new(format!(
+                "{}{}{}",
+                usage(&step["usage"]),
+                company(step),
+                waiting(step)
+            ))
+            .colour(Colour::Dim),
             reason => Cell::new(cut(&tame(reason), 200)).colour(colour_of(state)),
         },
     ]
@@ -188,6 +194,15 @@ fn usage(usage: &Value) -> String {
     match (usage["cpu_ms"].as_f64(), usage["peak_memory"].as_f64()) {
         (Some(cpu), Some(memory)) => format!("cpu {}, {:.1} MiB", duration(cpu), memory / f64::from(1 << 20)),
         _ => String::new(),
+    }
+}
+
+/// What an open join waits for.
+fn waiting(step: &Value) -> String {
+    match step["waits_for"].as_u64() {
+        Some(1) => "waits for 1 part".into(),
+        Some(parts) => format!("waits for {parts} parts"),
+        None => String::new(),
     }
 }
 
@@ -251,6 +266,16 @@ mod tests {
         assert!(shown.contains("1.0 MiB, first of a batch of 3"), "{shown}");
         assert!(
             shown.contains("1.0 MiB, in a batch of 3 with `e1` of run R"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn an_open_join_tells_what_it_waits_for() {
+        let step = json!({ "event": "j", "function": "$join", "state": "joining", "waits_for": 3 });
+        let shown = text::aligned(&rows(&json!({ "run": "R", "steps": [step] })), false);
+        assert!(
+            shown.contains("joining") && shown.contains("waits for 3 parts"),
             "{shown}"
         );
     }

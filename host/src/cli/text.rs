@@ -153,7 +153,7 @@ pub(super) fn colour_of(state: &str) -> Colour {
         "done" | "succeeded" => Colour::Green,
         "dead" | "dropped" | "failed" | "error" => Colour::Red,
         "retry" | "warn" | "paused" => Colour::Yellow,
-        "running" | "queued" | "started" => Colour::Blue,
+        "running" | "queued" | "joining" | "started" => Colour::Blue,
         _ => Colour::Plain,
     }
 }

@@ -155,6 +155,7 @@ mod tests {
             traceparent: String::new(),
             run: "r".into(),
             parent: None,
+            part_of: None,
         };
         Delivery {
             receipt: Receipt {

@@ -186,7 +186,8 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Drops a letter: its event stays unhandled for good, and its step says so.
+    /// Drops a letter: its event stays unhandled for good, and its step says so. A join that it was a part of waits for
+    /// it no longer.
     pub async fn drop(&self, id: &str) -> Result<(), LetterError> {
         let (letter, version) = self.found(id).await?;
         let (run, event) = (&letter.event.run, &letter.event.id);
@@ -200,6 +201,7 @@ impl DeadLetters {
         let mut draft = Draft::new(&self.0);
         draft.unit.state.push(gone(DEAD, id, Condition::Version(version)));
         draft.unit.state.push(step.into_write(run));
+        draft.part_ended(&letter.event);
         commit(draft, id).await
     }
 
@@ -275,6 +277,7 @@ mod tests {
             traceparent: String::new(),
             run: "r".into(),
             parent: None,
+            part_of: None,
         };
         DeadLetter {
             function: function.into(),

@@ -8,6 +8,7 @@ mod batch;
 mod dead;
 mod drain;
 mod failure;
+mod join;
 mod letters;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use backoff::delay_of;
 pub use dead::{DEAD, DeadLetter, FailureKind};
 pub use drain::drained;
+pub use join::complete_joins;
 pub use letters::{DeadLetters, LetterError, LetterFilter, Moved};
 
 use self::batch::{Group, distinct};
@@ -115,13 +117,14 @@ impl Dispatcher {
 
     /// Handles deliveries to their ends, together as far as that goes: committed, to be tried again, or dead.
     async fn handle(&self, deliveries: Group) {
-        let (group, twins) = distinct(deliveries);
-        let mut waiting = vec![twins, group];
+        let mut waiting = vec![deliveries];
         // What a drain cuts off is delivered again at the next start.
-        while let Some(group) = waiting.pop() {
+        while let Some(next) = waiting.pop() {
+            let (group, twins) = distinct(next);
             if group.is_empty() {
                 continue;
             }
+            waiting.push(twins);
             let remaining = self.attempt(group).await;
             waiting.extend(remaining.into_iter().rev());
             if self.services.stopping.is_cancelled() {
@@ -211,20 +214,14 @@ impl Dispatcher {
             return Vec::new();
         };
         let mut draft = Draft::new(&self.services);
-        draft.staged(staged, &self.spec, &first.event);
-        let mut emitted = draft.entered().map(str::to_owned).collect();
+        // The markers go first: a second end of an event is refused as such, before any condition of the guest.
         for delivery in &group {
             draft.unit.settle.push(delivery.receipt.clone());
             draft.ended(name, &delivery.event.id, Ending::Done);
-            let step = StepRecord {
-                batch: Batched::of(&first.event, group.len()),
-                // With the first one only: a batch of many may emit many.
-                emitted: std::mem::take(&mut emitted),
-                ..self.step(delivery, StepState::Done, &ran)
-            };
-            draft.unit.state.push(step.into_write(&delivery.event.run));
+            draft.part_ended(&delivery.event);
         }
-        draft.unit.state.extend(self.logged(&group, &ran));
+        draft.staged(staged, &self.spec, &first.event);
+        self.record(&mut draft, &group, &ran);
         match draft.commit().await {
             Ok(()) => {
                 self.services
@@ -263,6 +260,22 @@ impl Dispatcher {
                 Vec::new()
             }
         }
+    }
+
+    /// Adds the steps of a group that is done, and what it logged.
+    fn record(&self, draft: &mut Draft<'_>, group: &[Delivery], ran: &Ran) {
+        let Some(first) = group.first() else { return };
+        let mut emitted = draft.entered().map(str::to_owned).collect();
+        for delivery in group {
+            let step = StepRecord {
+                batch: Batched::of(&first.event, group.len()),
+                // With the first one only: a batch of many may emit many.
+                emitted: std::mem::take(&mut emitted),
+                ..self.step(delivery, StepState::Done, ran)
+            };
+            draft.unit.state.push(step.into_write(&delivery.event.run));
+        }
+        draft.unit.state.extend(self.logged(group, ran));
     }
 
     /// The rows that keep the lines of an invocation, to be found from the run of each of its events.

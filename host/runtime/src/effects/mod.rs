@@ -3,12 +3,17 @@
 //! Reads inside the invocation see its own staged writes ([`Effects::state`], [`Effects::object`]); nobody
 //! else does until the unit is committed.
 
+mod join;
 mod unit;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+pub use join::{COUNTS, JOIN, JOINS};
 pub use unit::{Cause, DONE, Draft, Ending, done_key};
 
+use crate::event::Join;
 use crate::store::{Condition, ObjectMeta, Publication, StateWrite};
 
 /// How much one invocation may stage.
@@ -22,7 +27,7 @@ pub struct Bounds {
 }
 
 /// An event to emit.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Emission {
     /// The id it will carry.
     pub id: String,
@@ -33,9 +38,27 @@ pub struct Emission {
     /// The media type of the data.
     pub content_type: Option<String>,
     /// The payload.
+    #[serde(with = "crate::event::base64_bytes")]
     pub data: bytes::Bytes,
     /// Milliseconds to hold the event back.
     pub delay: Option<u64>,
+    /// The join that it is a part of.
+    pub part_of: Option<Join>,
+}
+
+impl Emission {
+    fn size(&self) -> usize {
+        self.data.len() + self.kind.len()
+    }
+}
+
+/// A join to open.
+#[derive(Debug, Clone)]
+pub struct OpenedJoin {
+    /// What names it in its parts.
+    pub join: Join,
+    /// The event that is emitted when every part is handled.
+    pub then: Emission,
 }
 
 /// A job to submit.
@@ -81,6 +104,7 @@ pub struct Effects {
     objects: BTreeMap<(String, String), (Publication, Option<ObjectMeta>)>,
     events: Vec<Emission>,
     jobs: Vec<Submission>,
+    joins: Vec<OpenedJoin>,
 }
 
 /// The effects of a finished invocation, as plain data.
@@ -94,17 +118,19 @@ pub struct Staged {
     pub events: Vec<Emission>,
     /// Jobs, in the order they were submitted.
     pub jobs: Vec<Submission>,
+    /// Joins, in the order they were opened; their parts are among the events.
+    pub joins: Vec<OpenedJoin>,
 }
 
 impl Staged {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.state.is_empty() && self.objects.is_empty() && self.events.is_empty() && self.jobs.is_empty()
+        self.len() == 0
     }
 
     /// The number of effects.
     pub fn len(&self) -> usize {
-        self.state.len() + self.objects.len() + self.events.len() + self.jobs.len()
+        self.state.len() + self.objects.len() + self.events.len() + self.jobs.len() + self.joins.len()
     }
 }
 
@@ -119,6 +145,7 @@ impl Effects {
             objects: BTreeMap::new(),
             events: Vec::new(),
             jobs: Vec::new(),
+            joins: Vec::new(),
         }
     }
 
@@ -152,8 +179,17 @@ impl Effects {
 
     /// Stages an event.
     pub fn emit(&mut self, event: Emission) -> Result<(), StageError> {
-        self.charge(event.data.len() + event.kind.len())?;
+        self.charge(event.size())?;
         self.events.push(event);
+        Ok(())
+    }
+
+    /// Stages a join with all its parts, or nothing of it.
+    pub fn join(&mut self, parts: Vec<Emission>, opened: OpenedJoin) -> Result<(), StageError> {
+        let bytes: usize = parts.iter().map(Emission::size).sum();
+        self.charge_for(parts.len() as u64 + 1, bytes.saturating_add(opened.then.size()))?;
+        self.events.extend(parts);
+        self.joins.push(opened);
         Ok(())
     }
 
@@ -164,9 +200,10 @@ impl Effects {
         Ok(())
     }
 
-    /// The number of events and jobs so far: what makes the id of the next one.
+    /// The number of ids given to events, jobs and joins so far: what makes the next one. A join has its own and that of
+    /// its event.
     pub fn ordinal(&self) -> usize {
-        self.events.len() + self.jobs.len()
+        self.events.len() + self.jobs.len() + 2 * self.joins.len()
     }
 
     /// The staged write of a key, if there is one.
@@ -218,10 +255,15 @@ impl Effects {
                 .collect(),
             events: std::mem::take(&mut self.events),
             jobs: std::mem::take(&mut self.jobs),
+            joins: std::mem::take(&mut self.joins),
         }
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), StageError> {
+        self.charge_for(1, bytes)
+    }
+
+    fn charge_for(&mut self, count: u64, bytes: usize) -> Result<(), StageError> {
         let bytes = self.bytes.saturating_add(bytes as u64);
         if bytes > self.bounds.bytes {
             return Err(StageError::Limit {
@@ -229,14 +271,15 @@ impl Effects {
                 bound: self.bounds.bytes,
             });
         }
-        if self.count >= self.bounds.count {
+        let count = self.count.saturating_add(count);
+        if count > self.bounds.count {
             return Err(StageError::Limit {
                 name: "effects_count",
                 bound: self.bounds.count,
             });
         }
         self.bytes = bytes;
-        self.count += 1;
+        self.count = count;
         Ok(())
     }
 }

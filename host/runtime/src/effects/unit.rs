@@ -1,9 +1,11 @@
 //! From effects to the one unit that commits them: routing, records and the done marker included.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::join::Counted;
 use super::{Emission, Staged, Submission};
 use crate::event::Event;
 use crate::jobs::Job;
@@ -56,12 +58,13 @@ impl Ending {
 /// A unit in the making.
 pub struct Draft<'a> {
     services: &'a Services,
-    now: u64,
+    pub(super) now: u64,
     /// Kept until the commit has ended: a version drains only when nobody can route to it any more.
     router: Arc<Router>,
     /// What will be committed.
     pub unit: Unit,
     entered: Vec<Arc<Event>>,
+    pub(super) joins: BTreeMap<String, Counted>,
 }
 
 /// Where new events come from.
@@ -81,11 +84,13 @@ impl<'a> Draft<'a> {
             router: services.router(),
             unit: Unit::default(),
             entered: Vec::new(),
+            joins: BTreeMap::new(),
         }
     }
 
     /// Commits, and tells the followers which events entered.
-    pub async fn commit(self) -> Result<(), CommitError> {
+    pub async fn commit(mut self) -> Result<(), CommitError> {
+        self.unit.counts = self.counts().collect();
         self.services.store.commit(self.unit).await?;
         for event in self.entered {
             self.services.records.tell(|| Notice::entered(&event, self.now));
@@ -129,6 +134,7 @@ impl<'a> Draft<'a> {
         if event.parent.is_none() && !targets.is_empty() {
             self.unit.state.push(RunHead::write_for(&event));
         }
+        self.part(&event, targets.len() as i64);
         let not_before = delay.map(|delay| self.now.saturating_add(delay));
         for target in targets {
             let step = StepRecord {
@@ -170,6 +176,9 @@ impl<'a> Draft<'a> {
         for submission in staged.jobs {
             self.job(submission, handled);
         }
+        for opened in &staged.joins {
+            self.open(opened, handled);
+        }
         for emission in staged.events {
             let delay = emission.delay;
             let event = self.emitted(emission, &cause);
@@ -197,6 +206,7 @@ impl<'a> Draft<'a> {
             traceparent: String::new(),
             run: String::new(),
             parent: None,
+            part_of: emission.part_of,
         };
         self.caused(event, cause)
     }

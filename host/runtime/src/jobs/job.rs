@@ -135,6 +135,7 @@ impl Job {
             traceparent: self.traceparent.clone(),
             run: self.run.clone(),
             parent: Some(self.parent.clone()),
+            part_of: None,
         }
     }
 
@@ -151,6 +152,7 @@ impl Job {
             traceparent: self.traceparent.clone(),
             run: self.run.clone(),
             parent: Some(self.id.clone()),
+            part_of: None,
         }
     }
 

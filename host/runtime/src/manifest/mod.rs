@@ -145,6 +145,29 @@ impl Function {
     pub fn queue(&self) -> String {
         queue_of(&self.name, self.version)
     }
+
+    /// A function of the platform's own: nothing fires it but what is put into its queue.
+    pub(crate) fn of_platform(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: 0,
+            description: None,
+            component: PathBuf::new(),
+            triggers: Vec::new(),
+            grants: Grants::default(),
+            limits: Limits {
+                effects_bytes: u64::MAX,
+                ..Limits::default()
+            },
+            retry: Retry::default(),
+            reuse: None,
+            batch: None,
+            environment: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            record: None,
+        }
+    }
 }
 
 /// The queue of one version of a function.

@@ -24,7 +24,7 @@ pub use self::versions::{KEPT, VersionInfo, VersionState};
 use self::fleet::Fleet;
 use crate::clock::SystemClock;
 use crate::deploy::FunctionInfo;
-use crate::dispatch::DeadLetters;
+use crate::dispatch::{DeadLetters, complete_joins};
 use crate::effects::Draft;
 use crate::event::Event;
 use crate::inference::Inference;
@@ -114,6 +114,7 @@ impl Platform {
             deploying: tokio::sync::Mutex::new(()),
             services,
         });
+        complete_joins(&platform.services);
         platform.restore().await?;
         Ok(platform)
     }
@@ -216,6 +217,7 @@ impl Platform {
             run: id.clone(),
             id,
             parent: None,
+            part_of: None,
         }
     }
 

@@ -44,7 +44,7 @@ impl Attempt {
     /// Whether the record does not know yet how this attempt ended.
     fn follows(self, step: &StepRecord) -> bool {
         match step.state {
-            StepState::Queued => true,
+            StepState::Queued | StepState::Joining => true,
             StepState::Retry => self.number > step.attempt,
             StepState::Running
             | StepState::Done

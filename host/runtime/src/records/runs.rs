@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{RUNS, Records};
+use crate::effects::COUNTS;
 use crate::event::Event;
 use crate::sandbox::Usage;
 use crate::store::{Condition, Order, StateWrite, StoreError};
@@ -19,6 +20,8 @@ const STEPS: usize = 10_000;
 pub enum StepState {
     /// Waits for its turn.
     Queued,
+    /// A join that waits for its parts.
+    Joining,
     /// Runs; never kept, only shown.
     Running,
     /// Failed, and will be tried again.
@@ -69,6 +72,9 @@ pub struct StepRecord {
     pub reason: Option<String>,
     /// The ids of the events it emitted; in a batch they are all with its first event.
     pub emitted: Vec<String>,
+    /// The handlings of parts that a join waits for; never kept, only shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<u64>,
     /// The batch it was handled in; none where it was handled alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batched>,
@@ -115,6 +121,7 @@ impl StepRecord {
             usage: None,
             reason: None,
             emitted: Vec::new(),
+            waits_for: None,
             batch: None,
         }
     }
@@ -236,7 +243,8 @@ impl Records {
         let Ok(head) = serde_json::from_slice::<RunHead>(&row.value) else {
             return Ok(None);
         };
-        let steps = self.steps(run).await?;
+        let mut steps = self.steps(run).await?;
+        self.show_counts(&mut steps).await?;
         let RunSummary {
             head,
             state,
@@ -249,6 +257,16 @@ impl Records {
             finished,
             steps,
         }))
+    }
+
+    /// Shows how many handlings the open joins among steps wait for.
+    async fn show_counts(&self, steps: &mut [StepRecord]) -> Result<(), StoreError> {
+        let open = steps.iter_mut().filter(|step| step.state == StepState::Joining);
+        for step in open {
+            let count = self.store.get(COUNTS, &step.event).await?;
+            step.waits_for = count.and_then(|count| serde_json::from_slice(&count.value).ok());
+        }
+        Ok(())
     }
 
     /// One step.
@@ -294,6 +312,8 @@ fn summarise(head: RunHead, steps: &[StepRecord]) -> RunSummary {
             StepState::Queued | StepState::Running | StepState::Retry
         )
     });
+    // A join waits for others: where one of them has failed for good, the run does not go on by itself.
+    let joining = steps.iter().any(|step| step.state == StepState::Joining);
     let paused = steps.iter().any(|step| step.state == StepState::Paused);
     let dead = steps
         .iter()
@@ -302,13 +322,14 @@ fn summarise(head: RunHead, steps: &[StepRecord]) -> RunSummary {
         (true, ..) => RunState::Running,
         (false, true, _) => RunState::Paused,
         (false, false, true) => RunState::Dead,
+        (false, false, false) if joining => RunState::Running,
         (false, false, false) => RunState::Done,
     };
     let finished = steps
         .iter()
         .filter_map(|step| step.finished)
         .max()
-        .filter(|_| !open && !paused);
+        .filter(|_| !matches!(state, RunState::Running | RunState::Paused));
     RunSummary {
         head,
         state,

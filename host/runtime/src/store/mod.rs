@@ -162,6 +162,48 @@ pub struct Unit {
     pub objects: Vec<Publication>,
     /// Events for queues, in order.
     pub enqueue: Vec<Enqueue>,
+    /// What is added up; at most one for each key, and none of a key that `state` writes.
+    pub counts: Vec<Count>,
+}
+
+/// A number that many units add to at one time, without a condition; its value is its digits.
+///
+/// A back-end that cannot look at the sum within a commit adds in the commit and has whoever drains its outbox look:
+/// what enters at zero is an event with an id of its own, which may come twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The table.
+    pub table: String,
+    /// The key; without a value it counts as 0.
+    pub key: String,
+    /// What is added.
+    pub add: i64,
+    /// What enters its queue when the sum is 0. The key has no value then.
+    pub at_zero: Enqueue,
+}
+
+impl Count {
+    /// The sum with what was found.
+    fn sum(&self, found: Option<&[u8]>) -> Result<i64, StoreError> {
+        let Some(found) = found else {
+            return Ok(self.add);
+        };
+        let number = std::str::from_utf8(found)
+            .ok()
+            .and_then(|text| text.parse::<i64>().ok());
+        let sum = number.and_then(|number| number.checked_add(self.add));
+        sum.ok_or_else(|| {
+            let (table, key, add) = (&self.table, &self.key, self.add);
+            StoreError(format!(
+                "`{table}/{key}` holds no number that {add} can be added to"
+            ))
+        })
+    }
+
+    /// The value of a sum; none at zero.
+    fn value_of(sum: i64) -> Option<Bytes> {
+        (sum != 0).then(|| Bytes::from(sum.to_string()))
+    }
 }
 
 /// Why a unit did not commit.
@@ -238,6 +280,8 @@ pub enum Order {
 /// - A claimed event is not claimed again while its receipt is held by a live process; after a crash
 ///   every event that was not settled is delivered again, with the attempt it had.
 /// - A queue hands out events in the order of their commits, those held back when their time comes.
+/// - Counts add up, whatever is committed at the same time: no unit is refused for another's, and exactly the unit that
+///   brings one to zero enqueues what belongs to it.
 /// - A reader opened on an object reads that version to the end, whatever is published meanwhile.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {

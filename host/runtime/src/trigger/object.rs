@@ -31,6 +31,7 @@ pub fn object_created(publication: &Publication, now: u64) -> Option<Event> {
         traceparent: String::new(),
         run: String::new(),
         parent: None,
+        part_of: None,
     })
 }
 

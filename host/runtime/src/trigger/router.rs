@@ -244,6 +244,7 @@ mod tests {
             traceparent: String::new(),
             run: String::new(),
             parent: None,
+            part_of: None,
         }
     }
 

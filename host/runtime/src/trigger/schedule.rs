@@ -242,6 +242,7 @@ impl Timer {
             traceparent: self.services.new_traceparent(),
             run: self.services.new_id(),
             parent: None,
+            part_of: None,
             id,
         }
     }

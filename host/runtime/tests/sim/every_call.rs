@@ -202,12 +202,13 @@ fn check_whole(end: &End) {
     assert_eq!(end.violations, Vec::<String>::new());
     assert_eq!(
         end.counters,
-        [("f0", 1), ("f1", 1), ("f2", 1), ("f4", 3), ("hot", 2)]
+        [("f0", 1), ("f1", 1), ("f2", 1), ("f4", 3), ("f5", 3), ("hot", 2)]
             .map(|(k, n)| (k.to_owned(), n))
             .into()
     );
     let job = derived_id("f2", &derived_id("f0", "root", 0), 0);
     let steps = [
+        "$join tidegate.join  Done 1",
         "f0 T0  Done 1",
         "f1 tidegate.object.created out/1/f0/root Done 1",
         "f2 T2  Done 2",
@@ -215,6 +216,9 @@ fn check_whole(end: &End) {
         "f4 T4  Done 2",
         "f4 T4  Done 2",
         "f4 T4  Done 2",
+        "f5 T5  Done 1",
+        "f5 T5  Done 1",
+        "f5 T5  Done 1",
         "job:sim.work sim.work  Done 1",
     ];
     assert_eq!(end.steps, steps);

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::json;
 use tidegate_runtime::dispatch::Handler;
-use tidegate_runtime::effects::{Emission, Submission, done_key};
-use tidegate_runtime::event::Event;
+use tidegate_runtime::effects::{Emission, OpenedJoin, Submission, done_key};
+use tidegate_runtime::event::{Event, Join};
 use tidegate_runtime::records::Level;
 use tidegate_runtime::sandbox::{Call, Failure, Outcome, Usage};
 use tidegate_runtime::store::{Condition, ObjectMeta, Publication, StateWrite, StoreError};
@@ -127,6 +127,9 @@ async fn handle(call: &Call, event: &Event, attempt: u32, behaviour: &Behaviour)
     if let Some(kind) = behaviour.job {
         submit(call, kind)?;
     }
+    if let Some((parts, then)) = &behaviour.join {
+        join(call, parts, *then)?;
+    }
     Ok(())
 }
 
@@ -211,15 +214,44 @@ pub fn number(value: &[u8]) -> u64 {
 fn emit(call: &Call, kind: usize, delay: Option<u64>) -> Result<(), Failure> {
     let mut effects = call.effects();
     let id = call.derived_id(effects.ordinal());
-    let emission = Emission {
+    effects
+        .emit(emission(id, kind, delay, None))
+        .map_err(|error| again(&error))
+}
+
+fn emission(id: String, kind: usize, delay: Option<u64>, part_of: Option<Join>) -> Emission {
+    Emission {
         id,
         kind: format!("T{kind}"),
         subject: None,
         content_type: None,
         data: Bytes::from(json!({ "held_back": delay }).to_string()),
         delay,
+        part_of,
+    }
+}
+
+/// Opens a join, with the ids that the import would give.
+fn join(call: &Call, parts: &[usize], then: usize) -> Result<(), Failure> {
+    let mut effects = call.effects();
+    let first = effects.ordinal();
+    let join = Join {
+        id: call.derived_id(first),
+        opener: call.event.id.clone(),
     };
-    effects.emit(emission).map_err(|error| again(&error))
+    let then = emission(call.derived_id(first + 1), then, None, None);
+    let parts = (first + 2..)
+        .zip(parts)
+        .map(|(ordinal, kind)| emission(call.derived_id(ordinal), *kind, None, Some(join.clone())));
+    effects
+        .join(
+            parts.collect(),
+            OpenedJoin {
+                join: join.clone(),
+                then,
+            },
+        )
+        .map_err(|error| again(&error))
 }
 
 /// The key of the object that a function publishes for another when it handles an event.

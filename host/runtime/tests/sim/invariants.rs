@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_runtime::dispatch::{DEAD, DeadLetter};
-use tidegate_runtime::effects::{DONE, Ending, done_key};
+use tidegate_runtime::effects::{DONE, Ending, JOIN, done_key};
 use tidegate_runtime::event::Event;
 use tidegate_runtime::jobs::{JOBS, Job, Phase};
 use tidegate_runtime::records::{RUNS, StepRecord, StepState};
@@ -196,6 +196,43 @@ impl Rest<'_> {
             let id = derived_id(function, &identity, before + behaviour.emits.len());
             self.job(&id, kind, event);
         }
+        if let Some((parts, then)) = &behaviour.join {
+            let ordinal = before + behaviour.ids() - parts.len() - 2;
+            let id = |nth| derived_id(function, &identity, ordinal + nth);
+            let parts = (2..).zip(parts).map(|(nth, kind)| (id(nth), *kind)).collect();
+            self.join(&id(0), parts, (id(1), *then), first);
+        }
+    }
+
+    /// A join is completed once if all of its parts are handled or given up, and not otherwise.
+    fn join(&mut self, id: &str, parts: Vec<(String, usize)>, then: (String, usize), parent: &Event) {
+        let mut open = false;
+        for (part, kind) in parts {
+            self.entered(&part, &format!("T{kind}"), parent);
+            let of_part = self.ledger.accepted.keys().filter(|(_, event)| *event == part);
+            let mut keys = of_part.map(|(queue, event)| done_key(queue, event));
+            open |= keys.any(|key| {
+                self.markers.get(&key) != Some(&Ending::Done) && !self.ledger.dropped.contains(&key)
+            });
+        }
+        let key = done_key(JOIN, id);
+        let ends = self.ledger.ends.get(&key).copied().unwrap_or_default();
+        let state = self.steps.get(&key).map(|step| step.state);
+        let expected = if open {
+            (0, StepState::Joining)
+        } else {
+            (1, StepState::Done)
+        };
+        if (ends, state) != (expected.0, Some(expected.1)) {
+            self.ledger.violation(format!(
+                "join {id} ended {ends} times, step {state:?}, expected {expected:?}"
+            ));
+        }
+        if open {
+            return self.ledger.count("joins left open");
+        }
+        let (then, kind) = then;
+        self.entered(&then, &format!("T{kind}"), parent);
     }
 
     /// What the ids are made from that a handling asked for, and how many of them the events before it asked for.
@@ -207,7 +244,7 @@ impl Rest<'_> {
         let before = together.iter().take_while(|other| *other != event);
         let asked = before.map(|other| {
             let behaviour = self.pipeline.behaviour(function, other);
-            behaviour.emits.len() + usize::from(behaviour.job.is_some())
+            behaviour.ids()
         });
         (identity, asked.sum())
     }
@@ -284,7 +321,8 @@ impl Rest<'_> {
     fn counts(&mut self) {
         let mut expected: BTreeMap<String, u64> = BTreeMap::new();
         let done = self.markers.iter().filter(|(_, ending)| **ending == Ending::Done);
-        for (function, event) in done.filter_map(|(key, _)| key.split_once('/')) {
+        let done = done.filter_map(|(key, _)| key.split_once('/'));
+        for (function, event) in done.filter(|(function, _)| !function.starts_with('$')) {
             *expected.entry(function.to_owned()).or_default() += 1;
             if self.pipeline.behaviour(function, event).hot {
                 *expected.entry(HOT.to_owned()).or_default() += 1;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_runtime::dispatch::{DEAD, DeadLetter};
-use tidegate_runtime::effects::{DONE, done_key};
+use tidegate_runtime::effects::{DONE, Ending, JOIN, done_key};
 use tidegate_runtime::event::Event;
 use tidegate_runtime::jobs::{JOBS, Job, Phase};
 use tidegate_runtime::manifest::Function;
@@ -32,6 +32,8 @@ pub struct Ledger {
     pub together: BTreeMap<String, Arc<[String]>>,
     /// How often a dead letter was redriven, by [`done_key`].
     pub redriven: BTreeMap<String, u32>,
+    /// Handlings that are done, by [`done_key`].
+    pub done: BTreeSet<String>,
     /// Dead letters that were dropped.
     pub dropped: BTreeSet<String>,
     /// How often a job was submitted and how often it ended, by id.
@@ -94,8 +96,11 @@ impl Ledger {
         self.ended_together(unit);
         for write in &unit.state {
             match (write.table.as_str(), &write.value) {
-                (DONE, Some(_)) => {
+                (DONE, Some(marker)) => {
                     *self.ends.entry(write.key.clone()).or_default() += 1;
+                    if Ending::read(marker) == Some(Ending::Done) {
+                        self.done.insert(write.key.clone());
+                    }
                     self.story.push(format!("{now} end {}", write.key));
                 }
                 (DEAD, Some(row)) => self.letter(row),
@@ -103,6 +108,35 @@ impl Ledger {
                 (JOBS, Some(row)) => self.job(row, write.condition),
                 _ => {}
             }
+        }
+    }
+
+    /// Checks that the joins which a unit completes have no part that may still be handled. It holds where units are
+    /// seen in the order of their commits.
+    pub fn expect_whole_joins(&mut self, unit: &Unit) {
+        let ends = unit
+            .state
+            .iter()
+            .filter(|write| write.table == DONE && write.value.is_some());
+        for key in ends.map(|write| &write.key) {
+            if let Some((JOIN, id)) = key.split_once('/') {
+                self.expect_whole_join(id);
+            }
+        }
+    }
+
+    fn expect_whole_join(&mut self, id: &str) {
+        self.count("joins completed");
+        let parts = self
+            .accepted
+            .iter()
+            .filter(|(_, event)| event.part_of.as_ref().is_some_and(|join| join.id == id));
+        let keys = parts.map(|((queue, event), _)| done_key(queue, event));
+        let early: Vec<_> = keys
+            .filter(|key| !self.done.contains(key) && !self.dropped.contains(key))
+            .collect();
+        if !early.is_empty() {
+            self.violation(format!("join {id} is completed before its parts {early:?}"));
         }
     }
 

@@ -30,10 +30,12 @@ const SEEDS: u64 = 3000;
 /// Failures that are shown in full.
 const SHOWN: usize = 5;
 /// What has to happen in thousands of seeds, or the simulation has lost its sting.
-const KINDS: [&str; 24] = [
+const KINDS: [&str; 26] = [
     "handled",
     "batches committed",
     "batches halved",
+    "joins completed",
+    "joins left open",
     "failed attempts",
     "dead letters",
     "conflicts",

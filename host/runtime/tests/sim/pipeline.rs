@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tidegate_runtime::manifest::{Function, Manifest, Schedule, Trigger};
+use tidegate_runtime::effects::JOIN;
+use tidegate_runtime::manifest::{Function, Manifest, Schedule, Trigger, queue_of};
 use tidegate_runtime::store::Store;
 
 use crate::random::Random;
@@ -55,6 +56,16 @@ pub struct Behaviour {
     pub publishes: Option<usize>,
     /// The type of the event that its job emits.
     pub job: Option<usize>,
+    /// The types of the parts of the join that it opens, and that of the event that follows them.
+    pub join: Option<(Vec<usize>, usize)>,
+}
+
+impl Behaviour {
+    /// The ids that it asks for.
+    pub fn ids(&self) -> usize {
+        let join = self.join.as_ref().map_or(0, |(parts, _)| 2 + parts.len());
+        self.emits.len() + usize::from(self.job.is_some()) + join
+    }
 }
 
 impl Pipeline {
@@ -70,14 +81,14 @@ impl Pipeline {
     }
 
     /// One pipeline that has everything in it: state, an object that triggers, an event that is held back, a
-    /// retry, a job, a dead letter, and a batch that is halved.
+    /// retry, a job, a dead letter, a batch that is halved, and a join.
     pub fn of_everything() -> Result<Self, String> {
         let mut text = String::from("[app]\nname = \"sim\"\n");
-        for index in 0..5 {
-            let batch = if index == 4 {
-                "batch = { size = 3, window = \"20ms\" }\nlimits = { concurrency = 1 }\n"
-            } else {
-                ""
+        for index in 0..6 {
+            let batch = match index {
+                4 => "batch = { size = 3, window = \"20ms\" }\nlimits = { concurrency = 1 }\n",
+                5 => "limits = { concurrency = 1 }\n",
+                _ => "",
             };
             text.push_str(&format!(
                 "[[function]]\nname = \"f{index}\"\ncomponent = \"f.wasm\"\n\
@@ -91,6 +102,7 @@ impl Pipeline {
                 hot: true,
                 emits: vec![(2, Some(50)), (4, None), (4, None), (4, None)],
                 publishes: Some(1),
+                join: Some((vec![5, 5], 5)),
                 ..nothing()
             },
             Behaviour {
@@ -110,6 +122,7 @@ impl Pipeline {
                 mishaps: vec![Mishap::Trap],
                 ..nothing()
             },
+            nothing(),
         ];
         Self::parsed(0, &text, fixed)
     }
@@ -158,7 +171,7 @@ impl Pipeline {
         let versions = self.versions().all();
         let queues = versions.iter().map(|version| version.queue());
         let mut waiting = Vec::new();
-        for queue in queues.chain([format!("$jobs/{JOB}")]) {
+        for queue in queues.chain([format!("$jobs/{JOB}"), queue_of(JOIN, 0)]) {
             let depth = store.depth(&queue).await.map_err(|error| error.to_string())?;
             if depth.ready + depth.delayed > 0 {
                 waiting.push(format!("{queue}: {depth:?}"));
@@ -194,6 +207,10 @@ impl Pipeline {
                 .collect(),
             publishes: (!last && dice.once_in(300)).then(|| later(&mut dice)),
             job: (!last && dice.once_in(200)).then(|| later(&mut dice)),
+            join: (!last && dice.once_in(200)).then(|| {
+                let parts = (0..dice.below(5)).map(|_| later(&mut dice)).collect();
+                (parts, later(&mut dice))
+            }),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use tidegate_runtime::dispatch::{DeadLetter, DeadLetters, Dispatcher, Handler, LetterFilter, drained};
+use tidegate_runtime::dispatch::{
+    DeadLetter, DeadLetters, Dispatcher, Handler, LetterFilter, complete_joins, drained,
+};
 use tidegate_runtime::effects::Draft;
 use tidegate_runtime::event::Event;
 use tidegate_runtime::inference::NoInference;
@@ -55,6 +57,7 @@ impl Process {
         }
         process.turn(&versions);
         drop(versions);
+        complete_joins(&process.services);
         process
     }
 
@@ -133,6 +136,7 @@ impl Process {
             run: id.clone(),
             id,
             parent: None,
+            part_of: None,
         }
     }
 

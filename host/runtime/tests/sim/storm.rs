@@ -100,7 +100,11 @@ impl Plan for Storm {
 
     fn committed(&self, unit: &Unit, answer: &Result<(), CommitError>) {
         let now = self.clock.now_ms();
-        self.ledger.lock().unwrap().committed(now, unit, answer);
+        let mut ledger = self.ledger.lock().unwrap();
+        ledger.committed(now, unit, answer);
+        if answer.is_ok() {
+            ledger.expect_whole_joins(unit);
+        }
     }
 
     fn claimed(&self, deliveries: &mut Vec<Delivery>) {

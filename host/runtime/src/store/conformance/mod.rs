@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod counts;
 mod objects;
 mod queues;
 mod state;
@@ -29,6 +30,7 @@ const SHORT: Duration = Duration::from_millis(50);
 /// Runs the whole suite, each test on a store of its own.
 pub async fn run_all(make: impl Fn() -> Fixture) {
     state::run(&make).await;
+    counts::run(&make).await;
     queues::run(&make).await;
     objects::run(&make).await;
 }
@@ -58,6 +60,7 @@ pub fn event(id: &str) -> Arc<Event> {
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         run: id.into(),
         parent: None,
+        part_of: None,
     })
 }
 

@@ -12,7 +12,10 @@ use super::rows::{
     ObjectRow, check_name, decode_value, delayed_key, due_of, encode_delayed, encode_event, encode_value,
     entry_key, ready_key, split_delayed,
 };
-use crate::store::{CommitError, Condition, ObjectMeta, Publication, Receipt, StateWrite, StoreError, Unit};
+use crate::store::{
+    CommitError, Condition, Count, Enqueue, ObjectMeta, Publication, Receipt, StateWrite, StoreError, Unit,
+    Versioned,
+};
 
 /// A unit whose rows are encoded, so that the writer does not have to.
 pub(super) struct Prepared {
@@ -20,6 +23,13 @@ pub(super) struct Prepared {
     state: Vec<(Vec<u8>, StateWrite)>,
     objects: Vec<(Vec<u8>, Publication)>,
     enqueue: Vec<Entering>,
+    counts: Vec<Counting>,
+}
+
+struct Counting {
+    row: Vec<u8>,
+    count: Count,
+    at_zero: Entering,
 }
 
 struct Entering {
@@ -40,29 +50,52 @@ impl Prepared {
             .objects
             .into_iter()
             .map(|object| Ok((entry_key(&object.bucket, &object.key)?, object)));
-        let enqueue = unit.enqueue.into_iter().map(|enqueue| {
-            check_name(&enqueue.queue)?;
-            let row = encode_event(enqueue.attempt, &enqueue.event)?;
-            let ready = Ready {
-                seq: 0,
-                attempt: enqueue.attempt,
-                size: row.len(),
-                event: enqueue.event,
-            };
-            Ok(Entering {
-                queue: enqueue.queue,
-                not_before: enqueue.not_before,
-                row,
-                ready,
+        let counts = unit.counts.into_iter().map(|count| {
+            Ok(Counting {
+                row: entry_key(&count.table, &count.key)?,
+                at_zero: Entering::new(count.at_zero.clone())?,
+                count,
             })
         });
         Ok(Self {
             settle: unit.settle,
             state: state.collect::<Result<_, StoreError>>()?,
             objects: objects.collect::<Result<_, StoreError>>()?,
-            enqueue: enqueue.collect::<Result<_, StoreError>>()?,
+            enqueue: unit
+                .enqueue
+                .into_iter()
+                .map(Entering::new)
+                .collect::<Result<_, StoreError>>()?,
+            counts: counts.collect::<Result<_, StoreError>>()?,
         })
     }
+}
+
+impl Entering {
+    fn new(enqueue: Enqueue) -> Result<Self, StoreError> {
+        check_name(&enqueue.queue)?;
+        let row = encode_event(enqueue.attempt, &enqueue.event)?;
+        let ready = Ready {
+            seq: 0,
+            attempt: enqueue.attempt,
+            size: row.len(),
+            event: enqueue.event,
+        };
+        Ok(Self {
+            queue: enqueue.queue,
+            not_before: enqueue.not_before,
+            row,
+            ready,
+        })
+    }
+}
+
+/// What a unit that may be committed changes, besides what it says itself.
+struct Checked {
+    /// The objects that its publications replace.
+    replaced: Vec<Option<ObjectRow>>,
+    /// The sums of its counts.
+    sums: Vec<i64>,
 }
 
 /// What a unit took out of memory while it was checked, to be put back when it is refused.
@@ -124,9 +157,9 @@ impl<'a> Group<'a> {
     pub(super) fn admit(&mut self, unit: Prepared) -> Result<(), CommitError> {
         let mut taken = Taken::default();
         match self.check(&unit, &mut taken) {
-            Ok(old) => {
+            Ok(checked) => {
                 self.settled.append(&mut taken.events);
-                self.apply(unit, old);
+                self.apply(unit, checked);
                 Ok(())
             }
             Err(error) => {
@@ -145,8 +178,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Checks everything; returns the objects that the publications replace.
-    fn check(&self, unit: &Prepared, taken: &mut Taken) -> Result<Vec<Option<ObjectRow>>, CommitError> {
+    /// Checks everything.
+    fn check(&self, unit: &Prepared, taken: &mut Taken) -> Result<Checked, CommitError> {
         for receipt in &unit.settle {
             let lost = || CommitError::Lost {
                 queue: receipt.queue.clone(),
@@ -158,23 +191,40 @@ impl<'a> Group<'a> {
         for (row, write) in &unit.state {
             self.check_write(row, write)?;
         }
-        unit.objects
+        let sums = unit.counts.iter().map(|counting| {
+            let found = self.found(&counting.row)?;
+            Ok(counting.count.sum(found.as_ref().map(|found| &found.value[..]))?)
+        });
+        let sums = sums.collect::<Result<_, CommitError>>()?;
+        let replaced = unit
+            .objects
             .iter()
-            .map(|(row, publication)| self.check_object(row, publication, taken))
-            .collect()
+            .map(|(row, publication)| self.check_object(row, publication, taken));
+        Ok(Checked {
+            replaced: replaced.collect::<Result<_, CommitError>>()?,
+            sums,
+        })
+    }
+
+    /// What a key holds after the units before this one.
+    fn found(&self, row: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        match self.state.get(row) {
+            Some((version, value)) => Ok(value.clone().map(|value| Versioned {
+                value,
+                version: *version,
+            })),
+            None => {
+                let value = self.core.state.get(row).map_err(StoreError::new)?;
+                value.map(|value| decode_value(&value)).transpose()
+            }
+        }
     }
 
     fn check_write(&self, row: &[u8], write: &StateWrite) -> Result<(), CommitError> {
         if write.condition == Condition::None {
             return Ok(());
         }
-        let found = match self.state.get(row) {
-            Some((version, value)) => value.is_some().then_some(*version),
-            None => match self.core.state.get(row).map_err(StoreError::new)? {
-                Some(value) => Some(decode_value(&value)?.version),
-                None => None,
-            },
-        };
+        let found = self.found(row)?.map(|found| found.version);
         write
             .condition
             .check(found, || (write.table.clone(), write.key.clone()))
@@ -209,18 +259,25 @@ impl<'a> Group<'a> {
         Ok(old)
     }
 
-    fn apply(&mut self, unit: Prepared, old: Vec<Option<ObjectRow>>) {
+    fn apply(&mut self, unit: Prepared, checked: Checked) {
         for (row, write) in unit.state {
             let version = self.count();
             self.state.insert(row, (version, write.value));
         }
-        for ((row, publication), old) in unit.objects.into_iter().zip(old) {
+        for ((row, publication), old) in unit.objects.into_iter().zip(checked.replaced) {
             self.garbage.extend(old.map(|old| old.blob));
             let object = self.published(publication);
             self.objects.insert(row, object);
         }
         for entering in unit.enqueue {
             self.enter(entering);
+        }
+        for (counting, sum) in unit.counts.into_iter().zip(checked.sums) {
+            let version = self.count();
+            self.state.insert(counting.row, (version, Count::value_of(sum)));
+            if sum == 0 {
+                self.enter(counting.at_zero);
+            }
         }
     }
 

@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 
 use self::blobs::{Blob, Stage};
 use super::{
-    CommitError, Delivery, Depth, Enqueue, ObjectMeta, ObjectReader, Order, Page, Publication, Receipt,
-    StageWriter, Staged, StateWrite, Store, StoreError, Unit, Versioned,
+    CommitError, Count, Delivery, Depth, Enqueue, ObjectMeta, ObjectReader, Order, Page, Publication,
+    Receipt, StageWriter, Staged, StateWrite, Store, StoreError, Unit, Versioned,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::event::Event;
@@ -168,6 +168,9 @@ impl Inner {
                 .map(|value| value.version);
             condition.check(found, || (table.clone(), key.clone()))?;
         }
+        for count in &unit.counts {
+            count.sum(self.number(count))?;
+        }
         for (
             nth,
             Publication {
@@ -217,26 +220,54 @@ impl Inner {
         for publication in unit.objects {
             self.publish(publication, now);
         }
-        for Enqueue {
+        for enqueue in unit.enqueue {
+            self.enqueue(enqueue, now);
+        }
+        for count in unit.counts {
+            self.add(count, now);
+        }
+    }
+
+    /// What a count is added to.
+    fn number(&self, count: &Count) -> Option<&[u8]> {
+        let found = self.tables.get(&count.table)?.get(&count.key)?;
+        Some(&found.value)
+    }
+
+    fn add(&mut self, count: Count, now: u64) {
+        let Ok(sum) = count.sum(self.number(&count)) else {
+            return;
+        };
+        let version = self.count();
+        let table = self.tables.entry(count.table).or_default();
+        match Count::value_of(sum) {
+            Some(value) => drop(table.insert(count.key, Versioned { value, version })),
+            None => {
+                table.remove(&count.key);
+                self.enqueue(count.at_zero, now);
+            }
+        }
+    }
+
+    fn enqueue(&mut self, enqueue: Enqueue, now: u64) {
+        let Enqueue {
             queue,
             event,
             not_before,
             attempt,
-        } in unit.enqueue
-        {
-            let seq = self.count();
-            let queue = self.queues.entry(queue).or_default();
-            let waiting = Waiting { event, attempt };
-            match not_before.filter(|due| *due > now) {
-                Some(due) => queue.delayed.insert((due, seq), waiting),
-                None => {
-                    // Those that came due before this commit go first.
-                    queue.wake(now, &mut self.counter);
-                    self.counter += 1;
-                    queue.ready.insert(self.counter, waiting)
-                }
-            };
-        }
+        } = enqueue;
+        let seq = self.count();
+        let queue = self.queues.entry(queue).or_default();
+        let waiting = Waiting { event, attempt };
+        match not_before.filter(|due| *due > now) {
+            Some(due) => queue.delayed.insert((due, seq), waiting),
+            None => {
+                // Those that came due before this commit go first.
+                queue.wake(now, &mut self.counter);
+                self.counter += 1;
+                queue.ready.insert(self.counter, waiting)
+            }
+        };
     }
 
     fn publish(&mut self, publication: Publication, now: u64) {
