@@ -236,6 +236,7 @@ async fn faces(config: Config) -> Result<(Faces, watch::Receiver<Option<StoreErr
     let workers = WorkerPool::new(store.clone(), patience, metrics.clone());
     let platform_config = PlatformConfig {
         component_dirs: config.components.clone(),
+        places: config.invocations.clone(),
         ..PlatformConfig::new(config.data_dir.clone())
     };
     let platform = Platform::open(platform_config, store, workers.clone()).await?;

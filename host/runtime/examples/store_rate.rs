@@ -135,6 +135,7 @@ fn enqueue(queue: &str, task: usize, step: u64) -> Enqueue {
     };
     Enqueue {
         queue: queue.into(),
+        group: None,
         event: Arc::new(event),
         not_before: None,
         attempt: 1,

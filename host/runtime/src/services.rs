@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::dispatch::{Gate, Places};
 use crate::inference::Inference;
 use crate::metrics::Metrics;
 use crate::records::Records;
@@ -23,6 +24,8 @@ pub struct Services {
     pub records: Records,
     /// Counters and histograms.
     pub metrics: Metrics,
+    /// The places for invocations.
+    pub gate: Gate,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Cancelled when the platform drains.
@@ -37,16 +40,22 @@ pub struct Services {
 impl Services {
     /// Shared parts over a store, with no function deployed.
     pub fn new(store: Arc<dyn Store>, inference: Arc<dyn Inference>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Self::in_world(World::real(clock), store, inference)
+        Self::in_world(World::real(clock), store, inference, Places::default())
     }
 
-    /// The same in a world of one's own.
-    pub fn in_world(world: World, store: Arc<dyn Store>, inference: Arc<dyn Inference>) -> Arc<Self> {
+    /// The same in a world of one's own, with so many places for invocations.
+    pub fn in_world(
+        world: World,
+        store: Arc<dyn Store>,
+        inference: Arc<dyn Inference>,
+        places: Places,
+    ) -> Arc<Self> {
         Arc::new(Self {
             records: Records::new(store.clone()),
             store,
             inference,
             metrics: Metrics::default(),
+            gate: Gate::new(places),
             clock: world.clock.clone(),
             world,
             stopping: CancellationToken::new(),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use serde_json::json;
+use tidegate_runtime::dispatch::NoPlace;
 use tidegate_runtime::manifest::Function;
 use tidegate_runtime::sandbox::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -146,7 +147,7 @@ impl Gateway {
         Ok(outgoing::hold(response, slots, pause))
     }
 
-    /// Room for one more request, of all and of this function; waits for it a little.
+    /// Room for one more request, of all and of this function, and for one more invocation; waits for it a little.
     async fn slots_for(&self, spec: Option<&Function>) -> Result<Slots, ApiError> {
         let wait = self.faces.config.gateway.queue_wait;
         let all = take(self.slots.clone(), wait).await.ok_or_else(|| {
@@ -157,7 +158,7 @@ impl Gateway {
             ApiError::busy(StatusCode::SERVICE_UNAVAILABLE, message)
         })?;
         let Some(spec) = spec else {
-            return Ok([Some(all), None]);
+            return Ok((Some(all), None, None));
         };
         let own = take(self.slots_of(spec), wait).await.ok_or_else(|| {
             let message = format!(
@@ -166,7 +167,14 @@ impl Gateway {
             );
             ApiError::busy(StatusCode::TOO_MANY_REQUESTS, message)
         })?;
-        Ok([Some(all), Some(own)])
+        let place = self.faces.platform.place(spec, wait).await.map_err(|full| {
+            let status = match full {
+                NoPlace::Host(_) => StatusCode::SERVICE_UNAVAILABLE,
+                NoPlace::Tenant { .. } => StatusCode::TOO_MANY_REQUESTS,
+            };
+            ApiError::busy(status, full.to_string())
+        })?;
+        Ok((Some(all), Some(own), Some(place)))
     }
 
     fn slots_of(&self, spec: &Function) -> Arc<Semaphore> {

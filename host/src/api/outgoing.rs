@@ -12,11 +12,16 @@ use futures::FutureExt as _;
 use http::Response;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
+use tidegate_runtime::dispatch::Place;
 use tidegate_runtime::sandbox::Body;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-/// The places that a request takes: one of all, one of its function.
-pub(super) type Slots = [Option<OwnedSemaphorePermit>; 2];
+/// The places that a request takes: one of all requests, one of its function's, and one of all invocations.
+pub(super) type Slots = (
+    Option<OwnedSemaphorePermit>,
+    Option<OwnedSemaphorePermit>,
+    Option<Place>,
+);
 /// An answer that is complete frees its places at once when it is not larger: its function has ended, and a
 /// connection's own buffers hold as much.
 const SMALL: usize = 64 << 10;
@@ -131,7 +136,7 @@ mod tests {
     async fn held(body: Body) -> (Arc<Semaphore>, Body) {
         let slots = Arc::new(Semaphore::new(1));
         let slot = slots.clone().acquire_owned().await.unwrap();
-        let response = hold(Response::new(body), [Some(slot), None], PAUSE);
+        let response = hold(Response::new(body), (Some(slot), None, None), PAUSE);
         (slots, response.into_body())
     }
 

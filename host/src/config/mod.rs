@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use read::ConfigMistakes;
+use tidegate_runtime::dispatch::Places;
+
 use read::Reader;
 pub(crate) use units::parse_duration;
 
@@ -20,6 +22,8 @@ pub struct Config {
     pub components: Vec<PathBuf>,
     /// How long running work may take to end when the host is told to stop.
     pub drain: Duration,
+    /// How many invocations there may be at one time.
+    pub invocations: Places,
     /// The gateway.
     pub gateway: GatewayConfig,
     /// The S3 endpoint.
@@ -139,6 +143,11 @@ fn read(from: &mut Reader) -> Config {
         data_dir: from.path("data_dir").unwrap_or_else(|| ".tidegate".into()),
         components: from.texts("components").into_iter().map(Into::into).collect(),
         drain: from.duration("drain", "25s", ("0s", "1h")),
+        invocations: Places {
+            total: from.count("invocations.total", 512, 1..=512),
+            per_tenant: from.count("invocations.per_tenant", 512, 1..=512),
+            tenants: from.counts("invocations.tenants", 1..=512),
+        },
         gateway: read_gateway(from),
         s3: S3Config {
             listen: from.address("s3.listen", local(9000)),

@@ -1,6 +1,6 @@
 //! Takes keys out of a table, gathers mistakes, and refuses what nobody asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -114,6 +114,27 @@ impl Reader {
                 self.wrong(path, &found, &expected).unwrap_or(default)
             }
         }
+    }
+
+    /// A table of free names, each with a number.
+    pub(super) fn counts(&mut self, path: &str, allowed: RangeInclusive<usize>) -> BTreeMap<String, usize> {
+        let table = match self.take(path) {
+            None => return BTreeMap::new(),
+            Some(Value::Table(table)) => table,
+            Some(found) => return self.wrong(path, &found, "a table of numbers").unwrap_or_default(),
+        };
+        let mut counts = BTreeMap::new();
+        for (name, found) in table {
+            let count = found.as_integer().and_then(|count| usize::try_from(count).ok());
+            match count.filter(|count| allowed.contains(count)) {
+                Some(count) => _ = counts.insert(name, count),
+                None => {
+                    let expected = format!("a number from {} to {}", allowed.start(), allowed.end());
+                    self.wrong::<()>(&format!("{path}.{name}"), &found, &expected);
+                }
+            }
+        }
+        counts
     }
 
     pub(super) fn address(&mut self, path: &str, default: SocketAddr) -> SocketAddr {

@@ -26,7 +26,7 @@ impl Dispatcher {
             }
             let dispatcher = self.clone();
             self.services.spawn(async move {
-                dispatcher.handle(group).await;
+                dispatcher.handle_in_turn(group).await;
                 drop(slot);
             });
         }
@@ -161,7 +161,9 @@ mod tests {
             receipt: Receipt {
                 queue: "f".into(),
                 seq,
+                claim: 1,
             },
+            group: None,
             event: Arc::new(event),
             attempt: 1,
         }

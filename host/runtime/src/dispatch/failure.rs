@@ -7,7 +7,7 @@ use crate::effects::{Draft, Ending};
 use crate::manifest::OnExhausted;
 use crate::records::{NoticeKind, StepRecord, StepState};
 use crate::sandbox::Failure;
-use crate::store::{CommitError, Delivery, Enqueue, StoreError};
+use crate::store::{CommitError, Deferral, Delivery, Enqueue, StoreError};
 
 /// The longest delay that a guest may ask for.
 const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -33,7 +33,6 @@ impl Dispatcher {
         };
         let (event, name, attempt) = (&delivery.event, &self.spec.name, delivery.attempt);
         let mut draft = Draft::new(&self.services);
-        draft.unit.settle.push(delivery.receipt.clone());
         let step = StepRecord {
             queued,
             reason: Some(verdict.reason.clone()),
@@ -45,6 +44,7 @@ impl Dispatcher {
         match verdict.again {
             Some(delay) => self.try_again(&mut draft, delivery, delay),
             None => {
+                draft.unit.settle.push(delivery.receipt.clone());
                 draft.ended(name, &event.id, Ending::Dead);
                 let letter = self.letter(delivery, &failure, &verdict.reason, &ran);
                 draft.unit.state.push(letter.write());
@@ -92,11 +92,22 @@ impl Dispatcher {
             .now_ms()
             .saturating_add(delay.as_millis() as u64);
         draft.unended(&self.spec.name, &delivery.event.id);
+        let (receipt, attempt) = (delivery.receipt.clone(), delivery.attempt.saturating_add(1));
+        if delivery.group.is_some() && self.spec.key.as_ref().is_some_and(|key| key.ordered) {
+            draft.unit.defer.push(Deferral {
+                receipt,
+                not_before: due,
+                attempt,
+            });
+            return;
+        }
+        draft.unit.settle.push(receipt);
         draft.unit.enqueue.push(Enqueue {
             queue: self.spec.queue(),
+            group: delivery.group,
             event: delivery.event.clone(),
             not_before: Some(due),
-            attempt: delivery.attempt.saturating_add(1),
+            attempt,
         });
     }
 

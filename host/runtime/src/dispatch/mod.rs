@@ -3,6 +3,7 @@
 //! Failures are of three kinds. The guest's counts an attempt, backs off and in the end is dead. The event's
 //! is dead at once. The host's is tried again without counting.
 
+mod admission;
 mod backoff;
 mod batch;
 mod dead;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+pub use admission::{Gate, NoPlace, Place, Places};
 pub use backoff::delay_of;
 pub use dead::{DEAD, DeadLetter, FailureKind};
 pub use drain::drained;
@@ -109,9 +111,17 @@ impl Dispatcher {
             };
             let dispatcher = self.clone();
             self.services.spawn(async move {
-                dispatcher.handle(vec![delivery]).await;
+                dispatcher.handle_in_turn(vec![delivery]).await;
                 drop(slot);
             });
+        }
+    }
+
+    /// Handles deliveries when it is their turn; a platform that stops leaves them to the next start.
+    async fn handle_in_turn(&self, deliveries: Group) {
+        let turn = self.services.gate.enter(&self.spec);
+        if let Some(_place) = self.services.stopping.run_until_cancelled(turn).await {
+            self.handle(deliveries).await;
         }
     }
 
@@ -245,13 +255,7 @@ impl Dispatcher {
             Err(CommitError::Conflict { .. }) => vec![group],
             Err(CommitError::Lost { queue, seq }) => {
                 tracing::debug!(function = name, queue, seq, "another delivery has the event");
-                group.retain(|delivery| {
-                    delivery.receipt
-                        != Receipt {
-                            queue: queue.clone(),
-                            seq,
-                        }
-                });
+                group.retain(|delivery| delivery.receipt.queue != queue || delivery.receipt.seq != seq);
                 vec![group]
             }
             Err(CommitError::Store(error)) => {

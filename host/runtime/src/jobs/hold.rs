@@ -76,7 +76,7 @@ impl Jobs {
         let mut leases = self.held();
         let other = leases
             .get(&job.id)
-            .filter(|other| other.delivery.receipt != delivery.receipt);
+            .filter(|other| other.delivery.receipt.seq != delivery.receipt.seq);
         if other.is_some_and(|other| other.delivery.attempt >= delivery.attempt) {
             return None;
         }

@@ -112,6 +112,7 @@ impl Job {
     pub fn enqueue(&self) -> Enqueue {
         Enqueue {
             queue: queue(&self.kind),
+            group: None,
             event: Arc::new(self.event()),
             not_before: None,
             attempt: self.attempt,

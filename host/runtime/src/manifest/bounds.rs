@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::values::{duration, size};
 use super::walk::{Fields, Value};
-use super::{Batch, Limits, OnExhausted, Retry, Reuse};
+use super::{Batch, KeyPath, KeySpec, Limits, OnExhausted, Retry, Reuse};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -68,12 +68,7 @@ pub(super) fn retry(mut fields: Fields<'_>) -> Retry {
         initial: time(&mut fields, "initial", DELAYS, DELAY).unwrap_or(default.initial),
         factor: factor(&mut fields).unwrap_or(default.factor),
         max_backoff: time(&mut fields, "max_backoff", DELAYS, DELAY).unwrap_or(default.max_backoff),
-        jitter: fields
-            .value("jitter", "`true` or `false`", |value| match value {
-                Value::Boolean(jitter) => Some(*jitter),
-                _ => None,
-            })
-            .unwrap_or(default.jitter),
+        jitter: flag(&mut fields, "jitter").unwrap_or(default.jitter),
         max_age: time(
             &mut fields,
             "max_age",
@@ -120,6 +115,35 @@ pub(super) fn batch(mut fields: Fields<'_>) -> Batch {
     };
     fields.finish();
     batch
+}
+
+pub(super) fn key(mut fields: Fields<'_>) -> KeySpec {
+    const PATH: &str = "`subject`, `source`, `type`, or a value in the data such as `data.user.id`";
+    let mut of = None;
+    fields.required("of", PATH, |text| {
+        of = KeyPath::read(text);
+        of.is_some()
+    });
+    let key = KeySpec {
+        of: of.unwrap_or(KeyPath::Subject),
+        concurrency: count(&mut fields, "concurrency", 1..=1000).unwrap_or(1),
+        ordered: flag(&mut fields, "ordered").unwrap_or(false),
+    };
+    if key.ordered && key.concurrency > 1 {
+        let found = key.concurrency;
+        fields.note(format!(
+            "found `ordered` and `concurrency` of {found}, expected 1: events in order are handled one at a time"
+        ));
+    }
+    fields.finish();
+    key
+}
+
+fn flag(fields: &mut Fields<'_>, key: &'static str) -> Option<bool> {
+    fields.value(key, "`true` or `false`", |value| match value {
+        Value::Boolean(flag) => Some(*flag),
+        _ => None,
+    })
 }
 
 fn bytes(

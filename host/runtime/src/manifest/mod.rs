@@ -2,6 +2,7 @@
 
 mod bounds;
 mod grants;
+mod key;
 mod mistakes;
 mod parse;
 mod rules;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use grants::{BucketPrefix, Grants};
+pub use key::{KeyPath, KeySpec};
 pub use mistakes::{Mistake, Mistakes};
 pub use rules::is_name;
 
@@ -49,6 +51,8 @@ pub enum Dialect {
 pub struct App {
     /// Its name.
     pub name: String,
+    /// Whose it is; its name by default.
+    pub tenant: String,
 }
 
 /// A function.
@@ -58,6 +62,8 @@ pub struct Function {
     pub name: String,
     /// Which of its versions this is; 0 in a manifest that was not deployed.
     pub version: u64,
+    /// Whose it is: its app's tenant.
+    pub tenant: String,
     /// What it is for.
     pub description: Option<String>,
     /// The component's file, relative to the manifest or to a folder of components.
@@ -68,6 +74,8 @@ pub struct Function {
     pub grants: Grants,
     /// Its limits.
     pub limits: Limits,
+    /// What its events have in common that are not to be handled at the same time.
+    pub key: Option<KeySpec>,
     /// What happens when it fails.
     pub retry: Retry,
     /// How its instances are reused; without it every invocation has a fresh one.

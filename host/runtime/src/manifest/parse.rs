@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::bounds::{batch, limits, retry, reuse};
+use super::bounds::{batch, key, limits, retry, reuse};
 use super::grants::{
     EventGrants, HttpGrants, InferenceGrants, JobGrants, NameGrants, ObjectGrants, RedisGrants,
 };
@@ -26,14 +26,19 @@ pub(super) fn manifest(text: &str) -> Result<(Manifest, Vec<Mistake>), Vec<Mista
     let mut fields = Fields::of(&notes, "", root);
     let mut app = fields.table("app");
     let name = app.required("name", NAME, is_name).unwrap_or_default();
+    let tenant = app.parsed("tenant", NAME, |name| is_name(name).then(|| name.to_owned()));
+    let tenant = tenant.unwrap_or_else(|| name.clone());
     app.finish();
     let functions = functions(&notes, fields.take("function"), fields.line);
     fields.finish();
     contradictions(&notes, "function", &functions);
-    let functions = functions.into_iter().map(|(function, _)| function).collect();
+    let functions = functions.into_iter().map(|(function, _)| Function {
+        tenant: tenant.clone(),
+        ..function
+    });
     let manifest = Manifest {
-        app: App { name },
-        functions,
+        functions: functions.collect(),
+        app: App { name, tenant },
         text: text.to_owned(),
         dialect: Dialect::Tidegate,
     };
@@ -91,11 +96,15 @@ fn function(notes: &Notes, index: usize, node: Node) -> (Function, usize) {
     let function = Function {
         name: fields.required("name", NAME, is_name).unwrap_or_default(),
         version: 0,
+        tenant: String::new(),
         component: component(&mut fields),
         description: fields.text("description"),
         triggers: triggers(notes, &fields.at("trigger"), fields.take("trigger")),
         grants: grants(fields.table("grants")),
         limits: limits(fields.table("limits")),
+        key: fields
+            .take("key")
+            .map(|node| key(Fields::of(notes, &format!("{path}.key"), node))),
         retry: retry(fields.table("retry")),
         reuse: fields
             .take("reuse")

@@ -145,6 +145,11 @@ pub(super) fn contradictions(notes: &Notes, table: &str, functions: &[(Function,
             }
         }
         unknown_records(notes, &path, *line, function);
+        let answers = function.triggers.iter().any(|trigger| trigger.route().is_some());
+        if answers && function.key.is_some() {
+            let message = "found a key, but the function has http triggers: requests have none";
+            notes.add(&format!("{path}.key"), *line, message);
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub use self::versions::{KEPT, VersionInfo, VersionState};
 use self::fleet::Fleet;
 use crate::clock::SystemClock;
 use crate::deploy::FunctionInfo;
-use crate::dispatch::{DeadLetters, complete_joins};
+use crate::dispatch::{DeadLetters, Places, complete_joins};
 use crate::effects::Draft;
 use crate::event::Event;
 use crate::inference::Inference;
@@ -34,6 +34,7 @@ use crate::sandbox::{Pool, Program, Sandbox};
 use crate::services::Services;
 use crate::store::{CommitError, Store};
 use crate::trigger::{Scheduler, Split};
+use crate::world::World;
 
 /// What the platform needs to know.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub struct PlatformConfig {
     pub component_dirs: Vec<PathBuf>,
     /// The sizes of the instance pool.
     pub pool: Pool,
+    /// How many invocations there may be at one time.
+    pub places: Places,
 }
 
 impl PlatformConfig {
@@ -53,6 +56,7 @@ impl PlatformConfig {
             data_dir,
             component_dirs: Vec::new(),
             pool: Pool::default(),
+            places: Places::default(),
         }
     }
 }
@@ -103,7 +107,8 @@ impl Platform {
         store: Arc<dyn Store>,
         inference: Arc<dyn Inference>,
     ) -> anyhow::Result<Arc<Self>> {
-        let services = Services::new(store, inference, Arc::new(SystemClock));
+        let world = World::real(Arc::new(SystemClock));
+        let services = Services::in_world(world, store, inference, config.places.clone());
         let sandbox = Arc::new(Sandbox::new(config.pool).map_err(engine_error)?);
         let platform = Arc::new(Self {
             jobs: Jobs::start(services.clone()),

@@ -1,11 +1,13 @@
 //! Requests: an HTTP function's answer, held back until its effects are committed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 
 use super::Platform;
+use crate::dispatch::{NoPlace, Place};
 use crate::effects::{DONE, Draft, Ending, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
@@ -77,6 +79,12 @@ impl Platform {
         let (function, _params) = self.services.router().http(method, path).ok()?;
         let version = self.version(&function, headers)?;
         Some(self.fleet().running(&function, version)?.function.spec.clone())
+    }
+
+    /// A place for a request to a function; one that has to wait longer is told what is full.
+    pub async fn place(&self, function: &Function, wait: Duration) -> Result<Place, NoPlace> {
+        let place = tokio::time::timeout(wait, self.services.gate.enter(function)).await;
+        place.map_err(|_| self.services.gate.full(&function.tenant))
     }
 
     /// The version that a request falls to: with the same `Idempotency-Key` or `X-Request-Id` always the same.

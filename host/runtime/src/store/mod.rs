@@ -117,11 +117,42 @@ pub struct Publication {
     pub condition: Condition,
 }
 
+/// What events of one queue have in common that are handed out one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group(u128);
+
+impl Group {
+    /// Bytes of a group in a row.
+    const BYTES: usize = 16;
+
+    /// The group of a name of any length.
+    pub fn of(name: &[u8]) -> Self {
+        let mut bytes = [0; Self::BYTES];
+        blake3::Hasher::new().update(name).finalize_xof().fill(&mut bytes);
+        Self::from_bytes(bytes)
+    }
+
+    /// A number below `bound`, always the same of one group.
+    pub fn among(self, bound: u32) -> u32 {
+        (self.0 % u128::from(bound.max(1))) as u32
+    }
+
+    fn to_bytes(self) -> [u8; Self::BYTES] {
+        self.0.to_be_bytes()
+    }
+
+    fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+}
+
 /// One event for one queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enqueue {
     /// The queue: one for each function, by its name.
     pub queue: String,
+    /// The group within the queue; an event without one waits for no other.
+    pub group: Option<Group>,
     /// The event.
     pub event: Arc<Event>,
     /// Not before this time, in milliseconds since the epoch.
@@ -137,6 +168,19 @@ pub struct Receipt {
     pub queue: String,
     /// The event's place in it.
     pub seq: u64,
+    /// Which delivery of the event it is: no two have the same number.
+    pub claim: u64,
+}
+
+/// A delivery whose event comes again in its place, before all that follow in its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deferral {
+    /// The delivery; its event has a group.
+    pub receipt: Receipt,
+    /// Not before this time, in milliseconds since the epoch.
+    pub not_before: u64,
+    /// The attempt that the next delivery will be.
+    pub attempt: u32,
 }
 
 /// An event handed out by [`Store::claim`].
@@ -144,6 +188,8 @@ pub struct Receipt {
 pub struct Delivery {
     /// What settles it.
     pub receipt: Receipt,
+    /// The group that it holds until it is settled.
+    pub group: Option<Group>,
     /// The event.
     pub event: Arc<Event>,
     /// 1 on the first delivery.
@@ -156,6 +202,8 @@ pub struct Unit {
     /// Deliveries that this unit settles: their events leave their queues. To try an event again, settle
     /// it and enqueue it with the next attempt in the same unit.
     pub settle: Vec<Receipt>,
+    /// Deliveries whose events come again in their places; until then they hold back the rest of their groups.
+    pub defer: Vec<Deferral>,
     /// Writes, in order; at most one for each key.
     pub state: Vec<StateWrite>,
     /// Publications, in order; at most one for each object.
@@ -282,6 +330,10 @@ pub enum Order {
 /// - A queue hands out events in the order of their commits, those held back when their time comes.
 /// - Counts add up, whatever is committed at the same time: no unit is refused for another's, and exactly the unit that
 ///   brings one to zero enqueues what belongs to it.
+/// - Events of one group are handed out one at a time, in that order: the next when the last is settled. What is
+///   given back or deferred keeps its place, also across a crash. Other groups, and events without one, go on,
+///   however many wait in a group.
+/// - A receipt is of one delivery: what is claimed again is not touched by an older one.
 /// - A reader opened on an object reads that version to the end, whatever is published meanwhile.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::Split;
 use crate::event::Event;
-use crate::manifest::{Function, Trigger, queue_of};
+use crate::manifest::{Function, KeySpec, Trigger, queue_of};
+use crate::store::Group;
 
 /// The type of the event that an object was written.
 pub const OBJECT_CREATED: &str = "tidegate.object.created";
@@ -66,6 +67,8 @@ pub fn clash(one: &Trigger, other: &Trigger) -> bool {
 /// The routing table of everything that is deployed.
 #[derive(Default)]
 pub struct Router {
+    /// By queue.
+    keys: BTreeMap<String, KeySpec>,
     splits: BTreeMap<String, Split>,
     by_type: BTreeMap<String, Vec<Target>>,
     objects: Vec<ObjectRule>,
@@ -88,6 +91,8 @@ impl Router {
             ..Self::default()
         };
         for function in versions {
+            let key = function.key.clone().map(|key| (function.queue(), key));
+            router.keys.extend(key);
             for trigger in &function.triggers {
                 router.add(function, trigger);
             }
@@ -155,6 +160,11 @@ impl Router {
         let called = called.and_then(|function| self.target(function, event));
         let listening = targets.into_iter().filter(|target| picked(target)).cloned();
         listening.chain(called).collect()
+    }
+
+    /// The group of an event in a queue.
+    pub fn group(&self, queue: &str, event: &Event) -> Option<Group> {
+        self.keys.get(queue).map(|key| key.group(event))
     }
 
     fn object_rules<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a ObjectRule> {

@@ -19,6 +19,7 @@ use crate::executor::{EPOCH, Executor, Node};
 use crate::faulty::{Faulty, Moment};
 use crate::guests::Guests;
 use crate::invariants;
+use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::pipeline::{BUCKET, Pipeline};
 use crate::process::Process;
@@ -60,10 +61,14 @@ struct Run {
 
 impl Run {
     fn new(turn: Turn, inner: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let pipeline = Arc::new(Pipeline::of_everything().unwrap());
+        let ledger = Arc::new(Mutex::new(Ledger {
+            keys: Keys::of(&pipeline.functions),
+            ..Ledger::default()
+        }));
         let plan = Arc::new(InTurn::new(turn, clock.clone(), ledger.clone()));
         Self {
-            pipeline: Arc::new(Pipeline::of_everything().unwrap()),
+            pipeline,
             store: Arc::new(Faulty::new(inner.clone(), plan.clone())),
             ledger,
             plan,
@@ -210,7 +215,7 @@ fn check_whole(end: &End) {
     let steps = [
         "$join tidegate.join  Done 1",
         "f0 T0  Done 1",
-        "f1 tidegate.object.created out/1/f0/root Done 1",
+        "f1 tidegate.object.created out/1/f0/root Done 2",
         "f2 T2  Done 2",
         &format!("f3 T3 {job} Dead 1"),
         "f4 T4  Done 2",

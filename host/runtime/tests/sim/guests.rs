@@ -57,6 +57,7 @@ impl Handler for Guests {
         for (event, attempt) in call.inputs() {
             self.ledger().began(started, &call.spec, event, attempt);
         }
+        let _turn = Turn::take(&self.ledger, &call);
         let result = self.handle(&call).await;
         if let Err(failure) = &result
             && !call.host_failed()
@@ -95,6 +96,34 @@ impl Guests {
         let key = done_key(&call.spec.name, &call.event.id);
         let now = call.services.clock.now_ms();
         self.ledger().failed(now, key, call.attempt, delay);
+    }
+}
+
+/// A guest that runs, until it ends or its process does.
+struct Turn {
+    ledger: Arc<Mutex<Ledger>>,
+    call: Arc<Call>,
+}
+
+impl Turn {
+    fn take(ledger: &Arc<Mutex<Ledger>>, call: &Arc<Call>) -> Self {
+        for (event, _) in call.inputs() {
+            ledger.lock().unwrap().takes_its_turn(&call.spec, event);
+        }
+        Self {
+            ledger: ledger.clone(),
+            call: call.clone(),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut ledger = self.ledger.lock().unwrap();
+        let queue = self.call.spec.queue();
+        for (event, _) in self.call.inputs() {
+            ledger.keys.ends(&queue, event);
+        }
     }
 }
 
@@ -225,7 +254,9 @@ fn emission(id: String, kind: usize, delay: Option<u64>, part_of: Option<Join>) 
         kind: format!("T{kind}"),
         subject: None,
         content_type: None,
-        data: Bytes::from(json!({ "held_back": delay }).to_string()),
+        data: Bytes::from(
+            json!({ "held_back": delay, "user": user(call.event.time + kind as u64) }).to_string(),
+        ),
         delay,
         part_of,
     }
@@ -252,6 +283,11 @@ fn join(call: &Call, parts: &[usize], then: usize) -> Result<(), Failure> {
             },
         )
         .map_err(|error| again(&error))
+}
+
+/// Somebody whom an event is about, one of few.
+pub fn user(number: u64) -> u64 {
+    number % 3
 }
 
 /// The key of the object that a function publishes for another when it handles an event.

@@ -13,6 +13,8 @@ use tidegate_runtime::trigger::next_fire;
 
 use crate::pipeline::Pipeline;
 
+use crate::keys::Keys;
+
 /// What happened so far.
 #[derive(Default)]
 pub struct Ledger {
@@ -44,6 +46,8 @@ pub struct Ledger {
     pub conflicts: BTreeMap<String, u32>,
     /// The earliest time of an attempt.
     pub not_before: BTreeMap<(String, u32), u64>,
+    /// What has a key.
+    pub keys: Keys,
     /// What must not be.
     pub violations: Vec<String>,
     /// How often what happened.
@@ -91,7 +95,13 @@ impl Ledger {
                 self.entered.entry(key).or_default().insert(version);
             }
             let at = (function.to_owned(), enqueue.event.id.clone());
-            self.accepted.entry(at).or_insert_with(|| enqueue.event.clone());
+            let first = self.accepted.insert(at, enqueue.event.clone()).is_none();
+            if first && enqueue.not_before.is_none() {
+                self.keys.queued(&enqueue.queue, &enqueue.event);
+            }
+        }
+        for _ in &unit.defer {
+            self.count("deferred");
         }
         self.ended_together(unit);
         for write in &unit.state {
@@ -278,6 +288,29 @@ impl Ledger {
         if now < due {
             self.violation(format!("{key} is handled at {now}, {} ms early", due - now));
         }
+    }
+
+    /// Sees a guest begin to handle an event of a key: not too many at one time, and not before its turn.
+    pub fn takes_its_turn(&mut self, spec: &Function, event: &Event) {
+        let (queue, function) = (spec.queue(), &spec.name);
+        let before = self.keys.before(&queue, event);
+        let early = before
+            .iter()
+            .find(|id| !self.ends.contains_key(&done_key(function, id)))
+            .map(|id| {
+                format!(
+                    "{function}/{} is handled before {id}, which was queued earlier",
+                    event.id
+                )
+            });
+        if !before.is_empty() {
+            self.count("kept in order");
+        }
+        let too_many = self.keys.begins(&queue, event).err();
+        early
+            .into_iter()
+            .chain(too_many)
+            .for_each(|what| self.violation(what));
     }
 
     /// Sees a guest fail an attempt; `delay` is what it asked for.

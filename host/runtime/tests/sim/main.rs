@@ -8,8 +8,10 @@
 mod every_call;
 mod executor;
 mod faulty;
+mod flow;
 mod guests;
 mod invariants;
+mod keys;
 mod ledger;
 mod pipeline;
 mod process;
@@ -57,6 +59,8 @@ const KINDS: [&str; 26] = [
     "too old",
     "redriven",
     "dropped",
+    "kept in order",
+    "deferred",
 ];
 
 fn asked(name: &str) -> Option<u64> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use tidegate_runtime::dispatch::Places;
 use tidegate_runtime::effects::JOIN;
 use tidegate_runtime::manifest::{Function, Manifest, Schedule, Trigger, queue_of};
 use tidegate_runtime::store::Store;
@@ -21,6 +22,8 @@ pub struct Pipeline {
     pub seed: u64,
     /// Its functions, in order: events go from earlier to later ones only, so that every run ends.
     pub functions: Vec<Arc<Function>>,
+    /// The places for invocations.
+    pub places: Places,
     /// What each function does with every event, where that is not the seed's to decide.
     fixed: Vec<Behaviour>,
     versions: Mutex<Versions>,
@@ -77,7 +80,15 @@ impl Pipeline {
         for index in 0..count {
             function(&mut text, index, count, &mut dice).map_err(|error| error.to_string())?;
         }
-        Self::parsed(seed, &text, Vec::new())
+        let places = Places {
+            total: dice.within(1, 8) as usize,
+            per_tenant: dice.within(1, 8) as usize,
+            ..Places::default()
+        };
+        Ok(Self {
+            places,
+            ..Self::parsed(seed, &text, Vec::new())?
+        })
     }
 
     /// One pipeline that has everything in it: state, an object that triggers, an event that is held back, a
@@ -85,7 +96,8 @@ impl Pipeline {
     pub fn of_everything() -> Result<Self, String> {
         let mut text = String::from("[app]\nname = \"sim\"\n");
         for index in 0..6 {
-            let batch = match index {
+            let more = match index {
+                1 => "key = { of = \"source\", ordered = true }\n",
                 4 => "batch = { size = 3, window = \"20ms\" }\nlimits = { concurrency = 1 }\n",
                 5 => "limits = { concurrency = 1 }\n",
                 _ => "",
@@ -93,7 +105,7 @@ impl Pipeline {
             text.push_str(&format!(
                 "[[function]]\nname = \"f{index}\"\ncomponent = \"f.wasm\"\n\
                  trigger = [{{ event = \"T{index}\" }}, {{ object = {{ bucket = \"{BUCKET}\", prefix = \"out/{index}/\" }} }}]\n\
-                 retry = {{ max_attempts = 2, initial = \"10ms\", jitter = false }}\n{batch}"
+                 retry = {{ max_attempts = 2, initial = \"10ms\", jitter = false }}\n{more}"
             ));
         }
         let nothing = Behaviour::default;
@@ -107,6 +119,7 @@ impl Pipeline {
             },
             Behaviour {
                 hot: true,
+                mishaps: vec![Mishap::Retry(Some(20))],
                 ..nothing()
             },
             Behaviour {
@@ -127,6 +140,14 @@ impl Pipeline {
         Self::parsed(0, &text, fixed)
     }
 
+    /// The pipeline of a manifest.
+    pub fn written(text: &str, places: Places) -> Result<Self, String> {
+        Ok(Self {
+            places,
+            ..Self::parsed(0, text, Vec::new())?
+        })
+    }
+
     fn parsed(seed: u64, text: &str, fixed: Vec<Behaviour>) -> Result<Self, String> {
         let manifest = Manifest::parse(text, "sim").map_err(|mistakes| mistakes.to_string())?;
         let functions: Vec<_> = manifest.functions.into_iter().map(Arc::new).collect();
@@ -134,6 +155,7 @@ impl Pipeline {
             seed,
             versions: Mutex::new(Versions::new(&functions)),
             functions,
+            places: Places::default(),
             fixed,
         })
     }
@@ -246,12 +268,20 @@ fn function(text: &mut String, index: usize, count: usize, dice: &mut Random) ->
     } else {
         3600
     };
+    let key = match dice.below(4) {
+        0 => "key = { of = \"data.user\", ordered = true }\n".to_owned(),
+        1 => format!(
+            "key = {{ of = \"data.user\", concurrency = {} }}\n",
+            dice.within(1, 3)
+        ),
+        _ => String::new(),
+    };
     writeln!(
         text,
         "[[function]]\nname = \"f{index}\"\ncomponent = \"f.wasm\"\ntrigger = [{triggers}]\n\
          limits = {{ concurrency = {slots}, wall_time = \"1s\", effects_count = 20 }}\n\
          retry = {{ max_attempts = {attempts}, initial = \"{initial}ms\", max_backoff = \"{cap}ms\", jitter = {jitter}, \
-         max_age = \"{age}s\", on_exhausted = \"{exhausted}\" }}\n{batch}"
+         max_age = \"{age}s\", on_exhausted = \"{exhausted}\" }}\n{batch}{key}"
     )
 }
 

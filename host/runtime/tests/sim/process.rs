@@ -20,6 +20,7 @@ use tidegate_runtime::trigger::Scheduler;
 use tidegate_runtime::world::World;
 use tokio_util::sync::CancellationToken;
 
+use crate::guests::user;
 use crate::pipeline::{JOB, Pipeline};
 use crate::random::Random;
 use crate::versions::Versions;
@@ -43,7 +44,7 @@ impl Process {
         pipeline: &Arc<Pipeline>,
         handler: Arc<dyn Handler>,
     ) -> Self {
-        let services = Services::in_world(world, store, Arc::new(NoInference));
+        let services = Services::in_world(world, store, Arc::new(NoInference), pipeline.places.clone());
         let process = Self {
             stops: Arc::default(),
             scheduler: Arc::new(Scheduler::new(services.clone())),
@@ -131,7 +132,7 @@ impl Process {
             subject: None,
             time: self.services.clock.now_ms(),
             content_type: Some("application/json".into()),
-            data: Bytes::from_static(b"{}"),
+            data: Bytes::from(json!({ "user": user(self.services.clock.now_ms()) }).to_string()),
             traceparent: self.services.new_traceparent(),
             run: id.clone(),
             id,

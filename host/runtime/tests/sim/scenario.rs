@@ -11,6 +11,7 @@ use crate::executor::{Executor, Node};
 use crate::faulty::Faulty;
 use crate::guests::Guests;
 use crate::invariants;
+use crate::keys::Keys;
 use crate::ledger::Ledger;
 use crate::pipeline::Pipeline;
 use crate::process::{Process, Tidying};
@@ -54,6 +55,7 @@ pub fn simulate(seed: u64) -> Ledger {
 fn run(seed: u64, ledger: &Arc<Mutex<Ledger>>) -> Result<(), String> {
     let executor = Executor::new(seed);
     let pipeline = Arc::new(Pipeline::of(seed)?);
+    ledger.lock().unwrap().keys = Keys::of(&pipeline.functions);
     let memory = Arc::new(Memory::with_clock(executor.clock()));
     let storm = Arc::new(Storm::of(seed, executor.clock(), ledger.clone()));
     let scenario = Scenario {

@@ -112,9 +112,12 @@ impl Plan for Storm {
             return;
         }
         if self.luck(self.rates.delivered_twice) {
-            self.count("delivered twice");
             let again = deliveries[self.below(deliveries.len())].clone();
-            deliveries.push(again);
+            // A queue that has groups delivers a group's events one at a time, or it has none.
+            if again.group.is_none() {
+                self.count("delivered twice");
+                deliveries.push(again);
+            }
         }
         if !self.calm.load(Ordering::Relaxed) {
             let (one, other) = (self.below(deliveries.len()), self.below(deliveries.len()));

@@ -105,11 +105,13 @@ fn component(notes: &Notes, mut fields: Fields<'_>, variables: &Variables) -> Fu
     let function = Function {
         name: String::new(),
         version: 0,
+        tenant: String::new(),
         description: fields.text("description"),
         component: source(&mut fields),
         triggers: Vec::new(),
         grants,
         limits: own_limits(fields.table("tool")),
+        key: None,
         retry: Retry::default(),
         reuse: None,
         batch: None,

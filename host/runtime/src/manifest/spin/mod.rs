@@ -11,7 +11,7 @@ mod triggers;
 
 use super::rules::{contradictions, is_name};
 use super::walk::{Fields, Node, Notes, Value};
-use super::{App, Dialect, Manifest, Mistake};
+use super::{App, Dialect, Function, Manifest, Mistake};
 use component::components;
 use templates::Variables;
 use triggers::triggers;
@@ -38,9 +38,16 @@ pub(super) fn manifest(text: &str, root: Node) -> (Manifest, Vec<Mistake>) {
     let functions = components(&notes, fields.table("component"), &variables, routes);
     fields.finish();
     contradictions(&notes, "component", &functions);
+    let functions = functions.into_iter().map(|(function, _)| Function {
+        tenant: name.clone(),
+        ..function
+    });
     let manifest = Manifest {
-        app: App { name },
-        functions: functions.into_iter().map(|(function, _)| function).collect(),
+        functions: functions.collect(),
+        app: App {
+            tenant: name.clone(),
+            name,
+        },
         text: text.to_owned(),
         dialect: Dialect::Spin,
     };

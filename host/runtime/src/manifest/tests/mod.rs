@@ -1,3 +1,4 @@
+mod flow;
 mod properties;
 mod reference;
 

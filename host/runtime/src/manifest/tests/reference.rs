@@ -34,6 +34,10 @@ inference.zz = 1
 features.zz = 1
 http.zz = 1
 redis.zz = 1
+[[function]]
+name = "g"
+component = "g.wasm"
+key = { of = "subject", zz = 1 }
 "#;
 
 fn known_keys() -> BTreeSet<String> {
@@ -43,8 +47,11 @@ fn known_keys() -> BTreeSet<String> {
             .message
             .strip_prefix("unknown key, allowed are ")
             .expect("only unknown keys");
+        let allowed = allowed.split("; did you mean").next().unwrap_or_default();
         let table = mistake.path.strip_suffix("zz").expect("only the key `zz`");
-        let table = table.replace("function.f.", "function.");
+        let table = table
+            .replace("function.f.", "function.")
+            .replace("function.g.", "function.");
         let table = ["[0]", "[1]", "[2]", "[3]"]
             .iter()
             .fold(table, |table, index| table.replace(index, ""));

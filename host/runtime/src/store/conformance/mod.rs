@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod counts;
+mod groups;
 mod objects;
 mod queues;
 mod state;
@@ -32,6 +33,7 @@ pub async fn run_all(make: impl Fn() -> Fixture) {
     state::run(&make).await;
     counts::run(&make).await;
     queues::run(&make).await;
+    groups::run(&make).await;
     objects::run(&make).await;
 }
 
@@ -68,6 +70,7 @@ pub fn event(id: &str) -> Arc<Event> {
 pub fn enqueue(queue: &str, id: &str) -> Enqueue {
     Enqueue {
         queue: queue.into(),
+        group: None,
         event: event(id),
         not_before: None,
         attempt: 1,

@@ -182,6 +182,7 @@ async fn a_lost_receipt_publishes_nothing(store: Arc<dyn Store>) {
     let lost = Receipt {
         queue: "q".into(),
         seq: 1,
+        claim: 1,
     };
     let unit = Unit {
         settle: vec![lost],

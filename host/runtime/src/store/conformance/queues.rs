@@ -167,6 +167,7 @@ async fn a_settled_event_is_gone_and_its_receipt_spent(store: Arc<dyn Store>) {
     let unknown = Receipt {
         queue: "q".into(),
         seq: u64::MAX,
+        claim: 1,
     };
     assert!(is_lost(&store.commit(settle([unknown])).await));
     assert!(is_lost(

@@ -115,7 +115,7 @@ async fn a_conflict_leaves_nothing(store: Arc<dyn Store>) {
         ],
         objects: vec![publication("b", "o", Some(staged.clone()))],
         enqueue: vec![enqueue("q", "two"), enqueue("other", "three")],
-        counts: Vec::new(),
+        ..Unit::default()
     };
     assert!(is_conflict(&store.commit(unit.clone()).await, "t", "taken"));
     assert_eq!(value(&*store, "t", "new").await, None);

@@ -9,17 +9,18 @@ use fjall::{OwnedWriteBatch, PersistMode};
 use super::Core;
 use super::queue::Ready;
 use super::rows::{
-    ObjectRow, check_name, decode_value, delayed_key, due_of, encode_delayed, encode_event, encode_value,
-    entry_key, ready_key, split_delayed,
+    Head, ObjectRow, check_name, decode_value, delayed_key, due_of, encode_delayed, encode_value, entry_key,
+    ready_key, split_delayed,
 };
 use crate::store::{
-    CommitError, Condition, Count, Enqueue, ObjectMeta, Publication, Receipt, StateWrite, StoreError, Unit,
-    Versioned,
+    CommitError, Condition, Count, Deferral, Enqueue, ObjectMeta, Publication, Receipt, StateWrite,
+    StoreError, Unit, Versioned,
 };
 
 /// A unit whose rows are encoded, so that the writer does not have to.
 pub(super) struct Prepared {
     settle: Vec<Receipt>,
+    defer: Vec<Deferral>,
     state: Vec<(Vec<u8>, StateWrite)>,
     objects: Vec<(Vec<u8>, Publication)>,
     enqueue: Vec<Entering>,
@@ -59,6 +60,7 @@ impl Prepared {
         });
         Ok(Self {
             settle: unit.settle,
+            defer: unit.defer,
             state: state.collect::<Result<_, StoreError>>()?,
             objects: objects.collect::<Result<_, StoreError>>()?,
             enqueue: unit
@@ -74,10 +76,16 @@ impl Prepared {
 impl Entering {
     fn new(enqueue: Enqueue) -> Result<Self, StoreError> {
         check_name(&enqueue.queue)?;
-        let row = encode_event(enqueue.attempt, &enqueue.event)?;
+        let head = Head {
+            attempt: enqueue.attempt,
+            group: enqueue.group,
+            due: 0,
+        };
+        let row = head.encode(&enqueue.event)?;
         let ready = Ready {
             seq: 0,
-            attempt: enqueue.attempt,
+            claim: 0,
+            head,
             size: row.len(),
             event: enqueue.event,
         };
@@ -102,6 +110,7 @@ struct Checked {
 #[derive(Default)]
 struct Taken {
     events: Vec<(String, Ready)>,
+    deferred: Vec<(String, Ready, Head)>,
     blobs: Vec<String>,
 }
 
@@ -114,6 +123,8 @@ pub(super) struct Group<'a> {
     state: HashMap<Vec<u8>, (u64, Option<Bytes>)>,
     objects: HashMap<Vec<u8>, Option<ObjectRow>>,
     settled: Vec<(String, Ready)>,
+    /// Events that stay in their places, as they were claimed and as they come again.
+    deferred: Vec<(String, Ready, Head)>,
     ready: Vec<(String, u64, Vec<u8>, Option<Ready>)>,
     delayed: Vec<(String, Vec<u8>, Vec<u8>)>,
     /// Delayed rows whose time came, with their queue.
@@ -141,6 +152,7 @@ impl<'a> Group<'a> {
             state: HashMap::new(),
             objects: HashMap::new(),
             settled: Vec::new(),
+            deferred: Vec::new(),
             ready: Vec::new(),
             delayed: Vec::new(),
             promoted: Vec::new(),
@@ -159,6 +171,7 @@ impl<'a> Group<'a> {
         match self.check(&unit, &mut taken) {
             Ok(checked) => {
                 self.settled.append(&mut taken.events);
+                self.deferred.append(&mut taken.deferred);
                 self.apply(unit, checked);
                 Ok(())
             }
@@ -170,7 +183,8 @@ impl<'a> Group<'a> {
     }
 
     fn put_back(&self, taken: Taken) {
-        for (queue, ready) in taken.events {
+        let deferred = taken.deferred.into_iter().map(|(queue, ready, _)| (queue, ready));
+        for (queue, ready) in taken.events.into_iter().chain(deferred) {
             self.core.queues.hold_again(&queue, ready);
         }
         for blob in taken.blobs {
@@ -181,12 +195,17 @@ impl<'a> Group<'a> {
     /// Checks everything.
     fn check(&self, unit: &Prepared, taken: &mut Taken) -> Result<Checked, CommitError> {
         for receipt in &unit.settle {
-            let lost = || CommitError::Lost {
-                queue: receipt.queue.clone(),
-                seq: receipt.seq,
-            };
-            let ready = self.core.queues.take(receipt).ok_or_else(lost)?;
+            let ready = self.take(receipt)?;
             taken.events.push((receipt.queue.clone(), ready));
+        }
+        for deferral in &unit.defer {
+            let ready = self.take(&deferral.receipt)?;
+            let head = Head {
+                attempt: deferral.attempt,
+                due: deferral.not_before,
+                ..ready.head
+            };
+            taken.deferred.push((deferral.receipt.queue.clone(), ready, head));
         }
         for (row, write) in &unit.state {
             self.check_write(row, write)?;
@@ -218,6 +237,14 @@ impl<'a> Group<'a> {
                 value.map(|value| decode_value(&value)).transpose()
             }
         }
+    }
+
+    fn take(&self, receipt: &Receipt) -> Result<Ready, CommitError> {
+        let taken = self.core.queues.take(receipt);
+        taken.ok_or_else(|| CommitError::Lost {
+            queue: receipt.queue.clone(),
+            seq: receipt.seq,
+        })
     }
 
     fn check_write(&self, row: &[u8], write: &StateWrite) -> Result<(), CommitError> {
@@ -336,6 +363,7 @@ impl<'a> Group<'a> {
         self.state.is_empty()
             && self.objects.is_empty()
             && self.settled.is_empty()
+            && self.deferred.is_empty()
             && self.ready.is_empty()
             && self.delayed.is_empty()
     }
@@ -355,9 +383,11 @@ impl<'a> Group<'a> {
         self.core.cache.end();
         if let Err(error) = committed {
             let events = std::mem::take(&mut self.settled);
+            let deferred = std::mem::take(&mut self.deferred);
             // The blobs stay: the journal may hold the unit that names them.
             self.put_back(Taken {
                 events,
+                deferred,
                 blobs: Vec::new(),
             });
             return Err(error);
@@ -376,6 +406,7 @@ impl<'a> Group<'a> {
         let rows = self.state.len()
             + self.objects.len()
             + self.settled.len()
+            + self.deferred.len()
             + self.ready.len()
             + self.delayed.len();
         let batch = OwnedWriteBatch::with_capacity(core.db.clone(), rows + self.promoted.len() + 1);
@@ -399,6 +430,13 @@ impl<'a> Group<'a> {
         for (queue, ready) in &self.settled {
             batch.remove(&core.ready, ready_key(queue, ready.seq));
         }
+        for (queue, ready, head) in &self.deferred {
+            batch.insert(
+                &core.ready,
+                ready_key(queue, ready.seq),
+                head.encode(&ready.event)?,
+            );
+        }
         for (queue, seq, row, _) in &mut self.ready {
             batch.insert(&core.ready, ready_key(queue, *seq), std::mem::take(row));
         }
@@ -419,6 +457,12 @@ impl<'a> Group<'a> {
         }
         for (queue, _) in &self.promoted {
             queues.queue(queue).count_delayed(-1);
+        }
+        for (queue, ready) in &self.settled {
+            queues.queue(queue).settled(ready);
+        }
+        for (queue, ready, head) in &self.deferred {
+            queues.queue(queue).defer(ready.seq, head.due);
         }
         let mut touched = HashMap::new();
         for (name, seq, _, ready) in self.ready.drain(..) {

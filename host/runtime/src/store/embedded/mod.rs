@@ -8,6 +8,7 @@ mod blobs;
 mod cache;
 mod group;
 mod janitor;
+mod lanes;
 mod opening;
 mod queue;
 mod reads;
@@ -139,8 +140,6 @@ impl Drop for Embedded {
     }
 }
 
-impl Core {}
-
 impl Embedded {
     /// Reads a page: a small one here, a large one where it may block.
     async fn read_page<T: Send + 'static>(
@@ -200,7 +199,7 @@ impl Store for Embedded {
         self.core
             .queues
             .queue(queue)
-            .claim(queue, &self.core.ready, max, wait)
+            .claim(&self.core.source(queue), max, wait)
             .await
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
-use crate::store::{ObjectMeta, Order, StoreError, Versioned};
+use crate::store::{Group, ObjectMeta, Order, StoreError, Versioned};
 
 /// The longest name of a table, bucket or queue, in bytes.
 const MAX_NAME: usize = 1024;
@@ -91,21 +91,56 @@ pub(super) fn decode_value(row: &[u8]) -> Result<Versioned, StoreError> {
     })
 }
 
-/// An attempt and the event.
-pub(super) fn encode_event(attempt: u32, event: &Event) -> Result<Vec<u8>, StoreError> {
-    let mut row = Vec::with_capacity(512 + event.data.len() / 3 * 4);
-    row.extend_from_slice(&attempt.to_be_bytes());
-    serde_json::to_writer(&mut row, event).map_err(StoreError::new)?;
-    Ok(row)
+/// What a queue knows of an event without decoding it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The attempt that its delivery is.
+    pub attempt: u32,
+    /// Its group.
+    pub group: Option<Group>,
+    /// Not before this time.
+    pub due: u64,
 }
 
-/// The reverse of [`encode_event`].
-pub(super) fn decode_event(row: &[u8]) -> Result<(u32, Event), StoreError> {
-    let (attempt, event) = row.split_first_chunk::<4>().ok_or_else(cut_short)?;
-    Ok((
-        u32::from_be_bytes(*attempt),
-        serde_json::from_slice(event).map_err(StoreError::new)?,
-    ))
+/// Where the event follows at once in a row: it is a JSON object.
+const UNGROUPED: u8 = b'{';
+/// Where the group and the time follow first.
+const GROUPED: u8 = 1;
+
+impl Head {
+    /// The row of the event: the attempt, where it has one its group and when it is due, and the event.
+    pub(super) fn encode(&self, event: &Event) -> Result<Vec<u8>, StoreError> {
+        let mut row = Vec::with_capacity(512 + event.data.len() / 3 * 4);
+        row.extend_from_slice(&self.attempt.to_be_bytes());
+        if let Some(group) = self.group {
+            row.push(GROUPED);
+            row.extend_from_slice(&group.to_bytes());
+            row.extend_from_slice(&self.due.to_be_bytes());
+        }
+        serde_json::to_writer(&mut row, event).map_err(StoreError::new)?;
+        Ok(row)
+    }
+
+    /// The head of a row, and the rest: the event.
+    pub(super) fn split(row: &[u8]) -> Result<(Self, &[u8]), StoreError> {
+        let (attempt, rest) = row.split_first_chunk().ok_or_else(cut_short)?;
+        let attempt = u32::from_be_bytes(*attempt);
+        let (group, due, event) = match rest.split_first() {
+            Some((&UNGROUPED, _)) => (None, 0, rest),
+            Some((&GROUPED, rest)) => {
+                let (group, rest) = rest.split_first_chunk().ok_or_else(cut_short)?;
+                let (due, event) = rest.split_first_chunk().ok_or_else(cut_short)?;
+                (Some(Group::from_bytes(*group)), u64::from_be_bytes(*due), event)
+            }
+            _ => return Err(StoreError("a row is no event".into())),
+        };
+        Ok((Self { attempt, group, due }, event))
+    }
+}
+
+/// The event of a row without its head.
+pub(super) fn decode_event(event: &[u8]) -> Result<Event, StoreError> {
+    serde_json::from_slice(event).map_err(StoreError::new)
 }
 
 /// The queue, then the row that will be in it.

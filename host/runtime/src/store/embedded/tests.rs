@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::opening::{FORMAT_KEY, published_blobs};
 use super::*;
-use crate::store::Enqueue;
 use crate::store::conformance::{self, enqueue, publication, put, stage};
+use crate::store::{Deferral, Enqueue, Group};
 
 fn open(dir: &Path) -> Embedded {
     Embedded::open(dir).unwrap()
@@ -273,6 +273,62 @@ async fn ten_thousand_idle_claims_are_cheap() {
         took < Duration::from_secs(5),
         "20 commits took {took:?} beside idle queues"
     );
+}
+
+#[tokio::test]
+async fn a_group_keeps_its_order_and_its_deferral_across_a_restart() {
+    let grouped = |id: &str, group: &[u8]| Enqueue {
+        group: Some(Group::of(group)),
+        ..enqueue("q", id)
+    };
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let enqueue = vec![
+        grouped("a1", b"a"),
+        grouped("a2", b"a"),
+        grouped("b1", b"b"),
+        grouped("b2", b"b"),
+    ];
+    store
+        .commit(Unit {
+            enqueue,
+            ..Unit::default()
+        })
+        .await
+        .unwrap();
+    let claimed = store.claim("q", 10, Duration::ZERO).await.unwrap();
+    assert_eq!(ids(&claimed), ["a1", "b1"]);
+    let due = SystemClock.now_ms() + 400;
+    let defer = vec![Deferral {
+        receipt: claimed[0].receipt.clone(),
+        not_before: due,
+        attempt: 2,
+    }];
+    store
+        .commit(Unit {
+            defer,
+            ..Unit::default()
+        })
+        .await
+        .unwrap();
+    drop(store);
+
+    let store = open(dir.path());
+    let claimed = store.claim("q", 10, Duration::ZERO).await.unwrap();
+    assert_eq!(ids(&claimed), ["b1"]);
+    assert_eq!(store.depth("q").await.unwrap(), Depth { ready: 3, delayed: 1 });
+    let again = store.claim("q", 10, Duration::from_secs(20)).await.unwrap();
+    assert!(SystemClock.now_ms() >= due, "held back until its time");
+    assert_eq!((ids(&again), again[0].attempt), (vec!["a1"], 2));
+    let settle = vec![again[0].receipt.clone()];
+    store
+        .commit(Unit {
+            settle,
+            ..Unit::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!(ids(&store.claim("q", 10, Duration::ZERO).await.unwrap()), ["a2"]);
 }
 
 #[tokio::test]

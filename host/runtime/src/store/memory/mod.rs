@@ -1,8 +1,9 @@
 //! The store in memory: for tests and simulation. Nothing survives the process.
 
 mod blobs;
+mod queue;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,12 +13,12 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use self::blobs::{Blob, Stage};
+use self::queue::{Queue, Waiting};
 use super::{
-    CommitError, Count, Delivery, Depth, Enqueue, ObjectMeta, ObjectReader, Order, Page, Publication,
-    Receipt, StageWriter, Staged, StateWrite, Store, StoreError, Unit, Versioned,
+    CommitError, Count, Deferral, Delivery, Depth, Enqueue, ObjectMeta, ObjectReader, Order, Page,
+    Publication, Receipt, StageWriter, Staged, StateWrite, Store, StoreError, Unit, Versioned,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::event::Event;
 
 /// A store in memory.
 pub struct Memory {
@@ -34,19 +35,6 @@ struct Inner {
     buckets: HashMap<String, BTreeMap<String, Blob>>,
     staged: HashMap<String, Bytes>,
     queues: HashMap<String, Queue>,
-}
-
-#[derive(Default)]
-struct Queue {
-    ready: BTreeMap<u64, Waiting>,
-    claimed: HashMap<u64, Waiting>,
-    delayed: BTreeMap<(u64, u64), Waiting>,
-}
-
-#[derive(Clone)]
-struct Waiting {
-    event: Arc<Event>,
-    attempt: u32,
 }
 
 impl Default for Memory {
@@ -95,21 +83,30 @@ impl Memory {
         queue.wake(now, counter);
         let mut deliveries = Vec::new();
         while deliveries.len() < max
-            && let Some((seq, waiting)) = queue.ready.pop_first()
+            && let Some((seq, mut waiting)) = queue.next()
         {
-            let Waiting { event, attempt } = waiting.clone();
+            *counter += 1;
+            waiting.claim = *counter;
+            let Waiting {
+                group,
+                event,
+                attempt,
+                claim,
+            } = waiting.clone();
             queue.claimed.insert(seq, waiting);
             deliveries.push(Delivery {
                 receipt: Receipt {
                     queue: name.to_owned(),
                     seq,
+                    claim,
                 },
+                group,
                 event,
                 attempt,
             });
         }
         if deliveries.is_empty() && max > 0 {
-            return Err(queue.delayed.first_key_value().map(|((due, _), _)| *due));
+            return Err(queue.due());
         }
         Ok(deliveries)
     }
@@ -119,18 +116,6 @@ fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Queue {
-    /// Moves the events whose time came behind those that are ready.
-    fn wake(&mut self, now: u64, counter: &mut u64) {
-        while let Some(first) = self.delayed.first_entry()
-            && first.key().0 <= now
-        {
-            *counter += 1;
-            self.ready.insert(*counter, first.remove());
-        }
-    }
-}
-
 impl Inner {
     fn count(&mut self) -> u64 {
         self.counter += 1;
@@ -138,19 +123,17 @@ impl Inner {
     }
 
     fn check(&self, unit: &Unit) -> Result<(), CommitError> {
-        for (nth, Receipt { queue, seq }) in unit.settle.iter().enumerate() {
+        let deferred = unit.defer.iter().map(|deferral| &deferral.receipt);
+        let mut spent = HashSet::new();
+        for receipt in unit.settle.iter().chain(deferred) {
             let held = self
                 .queues
-                .get(queue)
-                .is_some_and(|queue| queue.claimed.contains_key(seq));
-            if !held
-                || unit.settle[..nth]
-                    .iter()
-                    .any(|other| other.seq == *seq && other.queue == *queue)
-            {
+                .get(&receipt.queue)
+                .is_some_and(|queue| queue.holds(receipt));
+            if !held || !spent.insert(receipt) {
                 return Err(CommitError::Lost {
-                    queue: queue.clone(),
-                    seq: *seq,
+                    queue: receipt.queue.clone(),
+                    seq: receipt.seq,
                 });
             }
         }
@@ -203,8 +186,20 @@ impl Inner {
     }
 
     fn apply(&mut self, unit: Unit, now: u64) {
-        for Receipt { queue, seq } in unit.settle {
-            self.queues.entry(queue).or_default().claimed.remove(&seq);
+        for Receipt { queue, seq, .. } in unit.settle {
+            self.queues.entry(queue).or_default().settle(seq);
+        }
+        for Deferral {
+            receipt,
+            not_before,
+            attempt,
+        } in unit.defer
+        {
+            let queue = self.queues.entry(receipt.queue).or_default();
+            if let Some(waiting) = queue.claimed.remove(&receipt.seq) {
+                let waiting = Waiting { attempt, ..waiting };
+                queue.deferred.insert((not_before, receipt.seq), waiting);
+            }
         }
         for StateWrite {
             table, key, value, ..
@@ -252,13 +247,19 @@ impl Inner {
     fn enqueue(&mut self, enqueue: Enqueue, now: u64) {
         let Enqueue {
             queue,
+            group,
             event,
             not_before,
             attempt,
         } = enqueue;
         let seq = self.count();
         let queue = self.queues.entry(queue).or_default();
-        let waiting = Waiting { event, attempt };
+        let waiting = Waiting {
+            group,
+            event,
+            attempt,
+            claim: 0,
+        };
         match not_before.filter(|due| *due > now) {
             Some(due) => queue.delayed.insert((due, seq), waiting),
             None => {
@@ -413,12 +414,14 @@ impl Store for Memory {
 
     async fn unclaim(&self, receipts: &[Receipt]) -> Result<(), StoreError> {
         let mut inner = self.inner();
-        for Receipt { queue, seq } in receipts {
-            let Some(queue) = inner.queues.get_mut(queue) else {
+        for receipt in receipts {
+            let Some(queue) = inner.queues.get_mut(&receipt.queue) else {
                 continue;
             };
-            if let Some(waiting) = queue.claimed.remove(seq) {
-                queue.ready.insert(*seq, waiting);
+            if queue.holds(receipt)
+                && let Some(waiting) = queue.claimed.remove(&receipt.seq)
+            {
+                queue.ready.insert(receipt.seq, waiting);
             }
         }
         drop(inner);
@@ -434,7 +437,7 @@ impl Store for Memory {
         let ready = queue.ready.len() + queue.claimed.len();
         Ok(Depth {
             ready: ready as u64,
-            delayed: queue.delayed.len() as u64,
+            delayed: (queue.delayed.len() + queue.deferred.len()) as u64,
         })
     }
 

@@ -58,7 +58,7 @@ async fn work(store: Arc<Embedded>, task: u64) {
             ],
             objects: vec![publication("o", &task.to_string(), Some(staged))],
             enqueue: vec![next],
-            counts: Vec::new(),
+            ..Unit::default()
         };
         store.commit(unit).await.unwrap();
         println!("done {task} {step}");
