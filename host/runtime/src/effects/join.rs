@@ -72,6 +72,7 @@ impl Draft<'_> {
                 add: counted.add,
                 at_zero: Enqueue {
                     queue: queue_of(JOIN, 0),
+                    group: None,
                     event: counted.completed.into(),
                     not_before: None,
                     attempt: 1,

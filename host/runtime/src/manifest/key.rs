@@ -102,6 +102,7 @@ mod tests {
             traceparent: String::new(),
             run: id.into(),
             parent: None,
+            part_of: None,
         }
     }
 

@@ -158,6 +158,8 @@ impl Function {
     pub(crate) fn of_platform(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            tenant: String::new(),
+            key: None,
             version: 0,
             description: None,
             component: PathBuf::new(),

@@ -244,11 +244,11 @@ fn emit(call: &Call, kind: usize, delay: Option<u64>) -> Result<(), Failure> {
     let mut effects = call.effects();
     let id = call.derived_id(effects.ordinal());
     effects
-        .emit(emission(id, kind, delay, None))
+        .emit(emission(call, id, kind, delay, None))
         .map_err(|error| again(&error))
 }
 
-fn emission(id: String, kind: usize, delay: Option<u64>, part_of: Option<Join>) -> Emission {
+fn emission(call: &Call, id: String, kind: usize, delay: Option<u64>, part_of: Option<Join>) -> Emission {
     Emission {
         id,
         kind: format!("T{kind}"),
@@ -270,10 +270,10 @@ fn join(call: &Call, parts: &[usize], then: usize) -> Result<(), Failure> {
         id: call.derived_id(first),
         opener: call.event.id.clone(),
     };
-    let then = emission(call.derived_id(first + 1), then, None, None);
+    let then = emission(call, call.derived_id(first + 1), then, None, None);
     let parts = (first + 2..)
         .zip(parts)
-        .map(|(ordinal, kind)| emission(call.derived_id(ordinal), *kind, None, Some(join.clone())));
+        .map(|(ordinal, kind)| emission(call, call.derived_id(ordinal), *kind, None, Some(join.clone())));
     effects
         .join(
             parts.collect(),

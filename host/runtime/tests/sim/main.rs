@@ -32,7 +32,7 @@ const SEEDS: u64 = 3000;
 /// Failures that are shown in full.
 const SHOWN: usize = 5;
 /// What has to happen in thousands of seeds, or the simulation has lost its sting.
-const KINDS: [&str; 26] = [
+const KINDS: [&str; 28] = [
     "handled",
     "batches committed",
     "batches halved",
