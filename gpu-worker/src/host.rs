@@ -6,6 +6,7 @@ use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tidegate_trace::Context;
 
 use crate::devices::Device;
 use crate::jobs::session::Progress;
@@ -67,6 +68,20 @@ pub struct Job {
     /// Which attempt this is.
     #[serde(default)]
     pub attempt: u32,
+    /// Where it stands in its trace, as W3C has it.
+    pub traceparent: Option<String>,
+}
+
+impl Job {
+    /// The place in the trace of a worker's work on it: below the host's own span of this attempt.
+    pub fn work(&self) -> Option<Context> {
+        Some(self.attempt_context()?.below(&["work"]))
+    }
+
+    /// The place in the trace of this attempt, as the host told it.
+    pub fn attempt_context(&self) -> Option<Context> {
+        Context::parse(self.traceparent.as_deref()?)
+    }
 }
 
 /// A claim to a job.
@@ -235,7 +250,11 @@ impl Host {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["worker", "v1"]).extend(path);
         }
-        self.client.request(method, url).bearer_auth(&self.token)
+        let request = self.client.request(method, url).bearer_auth(&self.token);
+        match tidegate_trace::current() {
+            Some(context) => request.header("traceparent", context.to_string()),
+            None => request,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod train;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tidegate_trace::{Exporter, Spans, Tuning};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
@@ -38,7 +39,14 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
         threads: usize::from(settings.ort_threads),
         ..Limits::default()
     };
-    let service = InferenceService::new(Arc::new(ModelStore::new(limits)), host.clone());
+    let (exporter, spans) = match settings.otlp_endpoint {
+        Some(endpoint) => {
+            let (exporter, spans) = Exporter::start(endpoint, Tuning::default(), "tidegate-worker");
+            (Some(exporter), spans)
+        }
+        None => (None, Spans::default()),
+    };
+    let service = InferenceService::new(Arc::new(ModelStore::new(limits)), host.clone(), spans.clone());
     let name = settings
         .name
         .unwrap_or_else(|| format!("worker-{}", std::process::id()));
@@ -50,7 +58,10 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
         .add_service(service.into_server())
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stopped);
     let serving = tokio::spawn(serve);
-    jobs::work(host, name, inference, stop).await;
+    jobs::work(host, name, inference, spans, stop).await;
     serving.abort();
+    if let Some(exporter) = exporter {
+        exporter.finish().await;
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
+use tidegate_trace::Endpoint;
 
 /// Tidegate's worker: leases training jobs from a host and serves inference to it.
 #[derive(Debug, Clone, Parser)]
@@ -23,6 +24,9 @@ pub struct Settings {
     /// ONNX Runtime's threads inside one request
     #[arg(long, env = "TIDEGATE_ORT_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub ort_threads: u16,
+    /// An OpenTelemetry collector that takes traces, for example http://127.0.0.1:4318
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<Endpoint>,
     /// Go on when standard input ends; a worker that is somebody's child ends with its parent instead
     #[arg(long)]
     pub standalone: bool,

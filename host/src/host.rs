@@ -14,6 +14,7 @@ use tidegate_runtime::platform::BUCKETS;
 use tidegate_runtime::store::embedded::Embedded;
 use tidegate_runtime::store::{Store, StoreError};
 use tidegate_runtime::{Platform, PlatformConfig, Traffic};
+use tidegate_trace::{Exporter, Spans};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,7 +25,7 @@ use crate::api::gateway::Gateway;
 use crate::api::metrics::HostMetrics;
 use crate::api::s3::{self, S3Face};
 use crate::api::worker::Credentials;
-use crate::config::Config;
+use crate::config::{Config, OtlpConfig};
 use crate::inference::{Patience, WorkerPool};
 use crate::recorder::Recorder;
 use crate::server::{self, Bounds};
@@ -47,6 +48,7 @@ pub struct Host {
     stop_servers: CancellationToken,
     worker: Option<tokio::task::JoinHandle<()>>,
     stop_worker: CancellationToken,
+    exporter: Option<Exporter>,
     store: watch::Receiver<Option<StoreError>>,
 }
 
@@ -60,7 +62,8 @@ impl Host {
         let tls = identity.server_config()?;
         let gateway = listen(config.gateway.listen, "the gateway", "--port 0").await?;
         let s3 = listen(config.s3.listen, "S3", "--s3-port 0").await?;
-        let (faces, store) = faces(config).await?;
+        let (exporter, spans) = start_export(&config.otlp);
+        let (faces, store) = faces(config, spans).await?;
         make_buckets(&faces).await?;
         let mut host = Self {
             gateway: gateway.local_addr()?,
@@ -70,6 +73,7 @@ impl Host {
             stop_servers: CancellationToken::new(),
             worker: None,
             stop_worker: CancellationToken::new(),
+            exporter,
             store,
             faces,
         };
@@ -145,6 +149,7 @@ impl Host {
             host: format!("http://{}", self.local(self.gateway)),
             token: self.faces.credentials.child_token().to_owned(),
             onnxruntime: config.onnxruntime.clone(),
+            collector: self.faces.config.otlp.endpoint.clone(),
         };
         let supervisor = Supervisor::new(program, surroundings, self.faces.clone());
         self.worker = Some(tokio::spawn(supervisor.run(self.stop_worker.clone())));
@@ -217,11 +222,25 @@ impl Host {
         self.stop_servers.cancel();
         while self.servers.join_next().await.is_some() {}
         self.faces.recorder.flush().await;
+        if let Some(exporter) = self.exporter.take() {
+            exporter.finish().await;
+        }
         tracing::info!("drained");
     }
 }
 
-async fn faces(config: Config) -> Result<(Faces, watch::Receiver<Option<StoreError>>)> {
+/// Exports spans where there is a collector to take them.
+fn start_export(config: &OtlpConfig) -> (Option<Exporter>, Spans) {
+    match &config.endpoint {
+        None => (None, Spans::default()),
+        Some(endpoint) => {
+            let (exporter, spans) = Exporter::start(endpoint.clone(), config.tuning, "tidegate");
+            (Some(exporter), spans)
+        }
+    }
+}
+
+async fn faces(config: Config, spans: Spans) -> Result<(Faces, watch::Receiver<Option<StoreError>>)> {
     let folder = config.data_dir.join("store");
     let place = folder.clone();
     let opened = tokio::task::spawn_blocking(move || Embedded::open(&place)).await?;
@@ -233,10 +252,11 @@ async fn faces(config: Config) -> Result<(Faces, watch::Receiver<Option<StoreErr
         infer: config.worker.infer_timeout,
         worker: config.worker.infer_wait,
     };
-    let workers = WorkerPool::new(store.clone(), patience, metrics.clone());
+    let workers = WorkerPool::new(store.clone(), patience, metrics.clone(), spans.clone());
     let platform_config = PlatformConfig {
         component_dirs: config.components.clone(),
         places: config.invocations.clone(),
+        spans: spans.clone(),
         ..PlatformConfig::new(config.data_dir.clone())
     };
     let platform = Platform::open(platform_config, store, workers.clone()).await?;
@@ -248,6 +268,7 @@ async fn faces(config: Config) -> Result<(Faces, watch::Receiver<Option<StoreErr
         platform,
         workers,
         metrics,
+        spans,
     };
     Ok((faces, failure))
 }

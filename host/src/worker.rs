@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
+use tidegate_trace::Endpoint;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,8 @@ pub struct Surroundings {
     pub token: String,
     /// The ONNX Runtime library, where the operator names one.
     pub onnxruntime: Option<PathBuf>,
+    /// The collector that takes its spans.
+    pub collector: Option<Endpoint>,
 }
 
 /// The worker's executable: as given, by the environment, or beside the host's own.
@@ -139,6 +142,9 @@ impl<W: Watcher> Supervisor<W> {
             .kill_on_drop(true);
         if !std::io::stderr().is_terminal() {
             command.env("NO_COLOR", "1");
+        }
+        if let Some(collector) = &self.surroundings.collector {
+            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.to_string());
         }
         if let Some(library) = &self.surroundings.onnxruntime {
             command.env("TIDEGATE_ORT", library);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tidegate_trace::{Context, Kind, Span, Spans, now_ns};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
@@ -26,15 +27,17 @@ pub struct InferenceService {
     host: Host,
     /// Loads go one by one: two calls for one model read it once.
     loading: Mutex<()>,
+    spans: Spans,
 }
 
 impl InferenceService {
     /// A service of the models in `store`, which are read through `host`.
-    pub fn new(store: Arc<ModelStore>, host: Host) -> Self {
+    pub fn new(store: Arc<ModelStore>, host: Host, spans: Spans) -> Self {
         Self {
             store,
             host,
             loading: Mutex::new(()),
+            spans,
         }
     }
 
@@ -126,15 +129,20 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
+        let (since, above) = (now_ns(), caller(&request));
         let request = request.into_inner();
         let model = self.store.get(&request.model_name, &request.model_version)?;
-        model.infer(request).await.map(Response::new)
+        let answer = model.infer(request).await;
+        self.spans
+            .record(|| Some(span(above?, "ModelInfer", since, &model, answer.as_ref().err())));
+        answer.map(Response::new)
     }
 
     async fn repository_model_load(
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
+        let above = caller(&request);
         let request = request.into_inner();
         if request.model_name.is_empty() {
             return Err(Status::invalid_argument(
@@ -144,7 +152,11 @@ impl GrpcInferenceService for InferenceService {
         let version = text(&request.parameters, "version")?.unwrap_or_default();
         let uri = text(&request.parameters, "uri")?
             .ok_or_else(|| Status::invalid_argument("parameter `uri` is missing, allowed is `bucket/key`"))?;
-        self.load(&request.model_name, version, uri).await?;
+        let loading = self.load(&request.model_name, version, uri);
+        match above {
+            Some(above) => tidegate_trace::within(above, loading).await?,
+            None => loading.await?,
+        }
         Ok(Response::new(RepositoryModelLoadResponse {}))
     }
 
@@ -156,6 +168,26 @@ impl GrpcInferenceService for InferenceService {
         let version = text(&request.parameters, "version")?.unwrap_or_default();
         self.store.remove(&request.model_name, version)?;
         Ok(Response::new(RepositoryModelUnloadResponse {}))
+    }
+}
+
+/// Where a request stands in the trace of who sent it.
+fn caller<T>(request: &Request<T>) -> Option<Context> {
+    Context::parse(request.metadata().get("traceparent")?.to_str().ok()?)
+}
+
+/// The span of an answered call.
+fn span(above: Context, method: &'static str, since: u64, model: &Model, failed: Option<&Status>) -> Span {
+    let own = above.below(&[method]);
+    let span = Span::new(own, Some(above), Kind::Server, method, (since, now_ns()))
+        .with("rpc.system", "grpc")
+        .with("rpc.service", "inference.GRPCInferenceService")
+        .with("rpc.method", method)
+        .with("tidegate.model", model.name.as_str())
+        .with("tidegate.model_version", model.version.as_str());
+    match failed {
+        Some(status) => span.failed("grpc", status.message()),
+        None => span,
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::Value;
+use tidegate_trace::Context;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
@@ -29,6 +30,8 @@ pub struct HostSession {
     token: String,
     expires: Duration,
     runtime: Handle,
+    /// Where the work stands in its trace.
+    context: Option<Context>,
     progress: Mutex<Option<Progress>>,
     reported: Notify,
     abandoned: AtomicBool,
@@ -44,6 +47,7 @@ impl HostSession {
             token: leased.lease.token.clone(),
             expires: Duration::from_millis(leased.lease.expires_ms.max(1)),
             runtime: Handle::current(),
+            context: leased.job.work(),
             progress: Mutex::new(None),
             reported: Notify::new(),
             abandoned: AtomicBool::new(false),
@@ -94,7 +98,12 @@ impl HostSession {
         if self.abandoned() {
             return Err(JobError::Abandoned);
         }
-        self.runtime.block_on(self.persist(call)).map_err(|error| {
+        let calling = self.persist(call);
+        let called = match self.context {
+            Some(context) => self.runtime.block_on(tidegate_trace::within(context, calling)),
+            None => self.runtime.block_on(calling),
+        };
+        called.map_err(|error| {
             if matches!(error, HostError::LeaseLost) {
                 self.abandoned.store(true, Ordering::Relaxed);
             }

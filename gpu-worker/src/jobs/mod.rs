@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tidegate_trace::{Kind, Span, Spans, now_ns};
 use tokio::sync::watch;
 
 use crate::devices;
-use crate::host::{Host, HostError, Leased, Registration};
+use crate::host::{Host, HostError, Job, Leased, Registration};
 use crate::train;
 use lease::{HostSession, keep};
 use session::JobError;
@@ -22,18 +23,30 @@ const LEASE_WAIT: Duration = Duration::from_secs(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Registers, then leases and runs jobs until `stop` turns true.
-pub async fn work(host: Host, worker: String, inference: SocketAddr, stop: watch::Receiver<bool>) {
+pub async fn work(
+    host: Host,
+    worker: String,
+    inference: SocketAddr,
+    spans: Spans,
+    stop: watch::Receiver<bool>,
+) {
     let mut stopping = stop.clone();
     tokio::select! {
-        () = serve(&host, &worker, inference, &stop) => {}
+        () = serve(&host, &worker, inference, &spans, &stop) => {}
         _ = stopping.wait_for(|stop| *stop) => {}
     }
 }
 
-async fn serve(host: &Host, worker: &str, inference: SocketAddr, stop: &watch::Receiver<bool>) {
+async fn serve(
+    host: &Host,
+    worker: &str,
+    inference: SocketAddr,
+    spans: &Spans,
+    stop: &watch::Receiver<bool>,
+) {
     let mut pause = Duration::from_millis(100);
     loop {
-        let failed = match attend(host, worker, inference, stop, &mut pause).await {
+        let failed = match attend(host, worker, inference, spans, stop, &mut pause).await {
             Ok(()) => continue,
             Err(error) => error,
         };
@@ -48,6 +61,7 @@ async fn attend(
     host: &Host,
     worker: &str,
     inference: SocketAddr,
+    spans: &Spans,
     stop: &watch::Receiver<bool>,
     pause: &mut Duration,
 ) -> Result<(), HostError> {
@@ -66,26 +80,39 @@ async fn attend(
         let leased = host.lease(worker, &kinds, LEASE_WAIT).await?;
         *pause = Duration::from_millis(100);
         if let Some(leased) = leased {
-            run(host, leased, stop).await;
+            run(host, leased, spans, stop).await;
         }
     }
 }
 
 /// Runs one job to its end, whatever it is.
-async fn run(host: &Host, leased: Leased, stop: &watch::Receiver<bool>) {
+async fn run(host: &Host, leased: Leased, spans: &Spans, stop: &watch::Receiver<bool>) {
+    let since = now_ns();
     let (id, kind, attempt) = (leased.job.id.clone(), leased.job.kind.clone(), leased.job.attempt);
     tracing::info!(job = id, kind, attempt, "job started");
     let session = Arc::new(HostSession::new(host.clone(), &leased));
     let keeper = tokio::spawn(keep(session.clone(), stop.clone()));
-    let (working, config) = (session.clone(), leased.job.config);
+    let (working, config) = (session.clone(), leased.job.config.clone());
     let ended = tokio::task::spawn_blocking(move || execute(&kind, &config, &working)).await;
     let ended = ended.unwrap_or_else(|panic| Err(JobError::Transient(format!("the job panicked: {panic}"))));
+    spans.record(|| span(&leased.job, since, &ended));
     match &ended {
         Ok(_) => tracing::info!(job = id, "job completed"),
         Err(error) => tracing::warn!(job = id, "job ended: {error}"),
     }
     session.conclude(ended).await;
     keeper.abort();
+}
+
+/// The span of the work on a job.
+fn span(job: &Job, since: u64, ended: &Result<Value, JobError>) -> Option<Span> {
+    let times = (since, now_ns());
+    let span = Span::new(job.work()?, job.attempt_context(), Kind::Internal, "work", times)
+        .with("tidegate.job", job.id.as_str());
+    Some(match ended {
+        Ok(_) => span,
+        Err(error) => span.failed("job", &error.to_string()),
+    })
 }
 
 fn execute(kind: &str, config: &Value, session: &HostSession) -> Result<Value, JobError> {

@@ -3,6 +3,7 @@
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tidegate_trace::Context;
 
 /// A CloudEvent 1.0 on its way through the platform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,34 @@ pub struct Join {
     pub id: String,
     /// The event whose handling opened it.
     pub opener: String,
+}
+
+impl Event {
+    /// Its place in its trace; none where it carries no trace context.
+    pub fn context(&self) -> Option<Context> {
+        Context::parse(&self.traceparent)
+    }
+
+    /// What sets a function off by it, as OpenTelemetry has it (`faas.trigger`).
+    pub fn trigger(&self) -> &'static str {
+        match self.source.split('/').nth(1) {
+            Some("objects") => "datasource",
+            Some("schedules") => "timer",
+            Some("http") => "http",
+            _ => "pubsub",
+        }
+    }
+
+    /// What a line that the host logs is marked with, while `function` handles the event in a place of the trace.
+    pub fn marks(&self, function: &str, context: Option<Context>) -> tracing::Span {
+        tracing::info_span!(
+            "handling",
+            function,
+            run_id = self.run,
+            trace_id = context.map(|context| context.trace_id()),
+            span_id = context.map(|context| context.span_id()),
+        )
+    }
 }
 
 pub(crate) mod base64_bytes {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
+use tidegate_trace::{Context, Spans};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -101,20 +102,19 @@ impl Services {
         ulid::Ulid::from_parts(self.clock.now_ms(), self.draw_wide()).to_string()
     }
 
-    /// A new root of a W3C trace.
-    pub fn new_traceparent(&self) -> String {
-        let (trace, span) = (self.draw_wide(), self.world.chance.draw());
-        format!("00-{trace:032x}-{span:016x}-01")
+    /// Where spans go.
+    pub fn spans(&self) -> &Spans {
+        &self.world.spans
     }
 
-    /// A child of a W3C trace context; a new root when the parent is none.
-    pub fn child_traceparent(&self, parent: &str) -> String {
-        match parent.split('-').collect::<Vec<_>>().as_slice() {
-            ["00", trace, _, flags] if trace.len() == 32 => {
-                format!("00-{trace}-{:016x}-{flags}", self.world.chance.draw())
-            }
-            _ => self.new_traceparent(),
-        }
+    /// A new span, as a `traceparent`: below the one that this task runs inside of, else the root of a new trace.
+    pub fn new_traceparent(&self) -> String {
+        let span = self.world.chance.draw();
+        let context = match tidegate_trace::current() {
+            Some(current) => current.at(span),
+            None => Context::root(self.draw_wide(), span),
+        };
+        context.to_string()
     }
 
     /// A number in [0, 1), for jitter.

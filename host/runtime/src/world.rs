@@ -6,6 +6,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tidegate_trace::Spans;
+
 use crate::clock::Clock;
 
 /// A task that runs by itself.
@@ -32,6 +34,8 @@ pub struct World {
     pub chance: Arc<dyn Chance>,
     /// Tasks.
     pub spawner: Arc<dyn Spawner>,
+    /// Who wants to see what was done: nobody, where there is no collector.
+    pub spans: Spans,
 }
 
 impl World {
@@ -41,6 +45,7 @@ impl World {
             clock,
             chance: Arc::new(Machine),
             spawner: Arc::new(Machine),
+            spans: Spans::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use serde_json::json;
 use tidegate_runtime::dispatch::NoPlace;
@@ -15,15 +15,16 @@ use tidegate_runtime::manifest::Function;
 use tidegate_runtime::sandbox::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
 use super::error::ApiError;
 use super::outgoing::{self, Slots};
+use super::traced::{Entered, TRACEPARENT};
 use super::{Faces, guard, metrics, objects, v1, worker};
 use crate::recorder::{Place, Record};
 use crate::server::{Handler, Incoming, Peer, Unhurried};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Answers every request that comes to the gateway's port.
 pub struct Gateway {
@@ -111,7 +112,10 @@ impl Gateway {
     }
 
     fn metrics(&self) -> Response<Body> {
-        let text = self.faces.metrics.render(&self.faces.platform.render_metrics());
+        let text = {
+            let platform = self.faces.platform.render_metrics();
+            self.faces.metrics.render(&platform, &self.faces.spans)
+        };
         answer(StatusCode::OK, metrics::CONTENT_TYPE, text)
     }
 
@@ -211,7 +215,7 @@ impl Gateway {
     ) -> Response<Body> {
         let (at, started) = (chrono::Utc::now().timestamp_millis(), Instant::now());
         let path = request.uri().path().to_owned();
-        let traceparent = header_text(request.headers(), &TRACEPARENT).unwrap_or_default();
+        let traceparent = header_text(request.headers(), TRACEPARENT).unwrap_or_default();
         let (head, body) = request.into_parts();
         let Ok(asked) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
             return from_error(ApiError::bad("the request's body ended early"));
@@ -252,21 +256,23 @@ impl Handler for Gateway {
     async fn handle(self: Arc<Self>, peer: Peer, mut request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
         let id = request_id(request.headers());
-        let traceparent = traceparent(request.headers());
-        request
-            .headers_mut()
-            .insert(TRACEPARENT.clone(), traceparent.clone());
+        let entered = Entered::new(&request);
+        let traceparent = entered.header();
+        request.headers_mut().insert(TRACEPARENT, traceparent.clone());
         request.headers_mut().insert(REQUEST_ID.clone(), id.clone());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let (face, mut response) = self.route(peer, request).await;
+        let routed = tidegate_trace::within(entered.context, self.route(peer, request));
+        let (face, mut response) = routed.instrument(entered.marks()).await;
         response.headers_mut().insert(REQUEST_ID.clone(), id);
-        response
-            .headers_mut()
-            .entry(TRACEPARENT.clone())
-            .or_insert(traceparent);
-        let (status, elapsed) = (response.status().as_u16(), started.elapsed());
-        self.faces.metrics.answered(face, status, elapsed.as_secs_f64());
-        tracing::debug!(%method, path, status, ?elapsed, peer = %peer.address, "answered");
+        response.headers_mut().entry(TRACEPARENT).or_insert(traceparent);
+        let (status, elapsed) = (response.status(), started.elapsed());
+        let seconds = elapsed.as_secs_f64();
+        self.faces.metrics.answered(face, &method, status, seconds);
+        // What workers do with objects is told; their waiting for jobs and their heartbeats are not.
+        if matches!(face, "api" | "function") || (face == "worker" && method != Method::POST) {
+            entered.answered(&self.faces.spans, face, status);
+        }
+        tracing::debug!(%method, path, status = status.as_u16(), ?elapsed, peer = %peer.address, "answered");
         response
     }
 }
@@ -308,7 +314,7 @@ fn from_error(error: ApiError) -> Response<Body> {
         .map(|body| body.map_err(|error| Box::new(error) as _).boxed_unsync())
 }
 
-fn header_text(headers: &http::HeaderMap, name: &HeaderName) -> Option<String> {
+fn header_text(headers: &http::HeaderMap, name: &str) -> Option<String> {
     headers
         .get(name)
         .and_then(|value| value.to_str().ok())
@@ -326,22 +332,6 @@ fn request_id(headers: &http::HeaderMap) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static("-"))
 }
 
-/// The client's W3C trace context, where it is one; a new root otherwise.
-fn traceparent(headers: &http::HeaderMap) -> HeaderValue {
-    let valid = |value: &&HeaderValue| {
-        let parts: Vec<&str> = value.to_str().unwrap_or_default().split('-').collect();
-        let hex = |text: &str, len| text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        matches!(parts.as_slice(), [version, trace, span, flags]
-            if *version == "00" && hex(trace, 32) && hex(span, 16) && hex(flags, 2))
-    };
-    let given = headers.get(&TRACEPARENT).filter(valid).cloned();
-    let fresh = || {
-        let (trace, span): (u128, u64) = (rand::random(), rand::random());
-        HeaderValue::from_str(&format!("00-{trace:032x}-{span:016x}-01")).ok()
-    };
-    given.or_else(fresh).unwrap_or(HeaderValue::from_static(""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,9 +346,5 @@ mod tests {
     fn ids_of_clients_are_kept_where_they_are_sound() {
         assert_eq!(request_id(&with(&REQUEST_ID, "abc-1")), "abc-1");
         assert_ne!(request_id(&with(&REQUEST_ID, "a b")), "a b");
-        let sound = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(traceparent(&with(&TRACEPARENT, sound)), sound);
-        let made = traceparent(&with(&TRACEPARENT, "00-short-00f067aa0ba902b7-01"));
-        assert_eq!(made.len(), sound.len());
     }
 }

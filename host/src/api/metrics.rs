@@ -1,8 +1,9 @@
 //! `/metrics`: what the platform and the host count, in Prometheus' (OpenMetrics) text format.
 
 use std::fmt::Write as _;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tidegate_trace::Spans;
 
 /// The media type of the answer.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -21,13 +23,9 @@ const BUCKETS: [f64; 13] = [
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Answered {
-    face: &'static str,
-    status: u16,
-}
-
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Face {
-    face: &'static str,
+    http_request_method: &'static str,
+    http_response_status_code: u16,
+    tidegate_face: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -38,8 +36,7 @@ struct Inferred {
 /// What the host counts itself.
 pub struct HostMetrics {
     registry: Registry,
-    requests: Family<Answered, Counter>,
-    durations: Family<Face, Histogram>,
+    requests: Family<Answered, Histogram>,
     inferences: Family<Inferred, Counter>,
     inference_duration: Histogram,
     /// Records written as objects.
@@ -50,20 +47,23 @@ pub struct HostMetrics {
     pub worker_starts: Counter,
     /// Whether a worker answers inference requests.
     pub worker_ready: Gauge<u64, AtomicU64>,
+    spans_sent: Counter,
+    spans_dropped: Counter,
 }
 
 impl Default for HostMetrics {
     fn default() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("tidegate"),
-            requests: Family::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            registry: Registry::default(),
+            requests: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             inferences: Family::default(),
             inference_duration: Histogram::new(BUCKETS),
             recorded: Counter::default(),
             records_dropped: Counter::default(),
             worker_starts: Counter::default(),
             worker_ready: Gauge::default(),
+            spans_sent: Counter::default(),
+            spans_dropped: Counter::default(),
         };
         metrics.register();
         metrics
@@ -73,13 +73,19 @@ impl Default for HostMetrics {
 impl HostMetrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
+        let (name, help) = ("http_server_request_duration", "Time until the answer's head");
+        registry.register_with_unit(name, help, Unit::Seconds, self.requests.clone());
+        let registry = registry.sub_registry_with_prefix("tidegate");
         registry.register(
-            "http_requests",
-            "Requests by face and status",
-            self.requests.clone(),
+            "spans_sent",
+            "Spans that a collector took",
+            self.spans_sent.clone(),
         );
-        let (name, help) = ("http_request_duration", "Time until the answer's head, by face");
-        registry.register_with_unit(name, help, Unit::Seconds, self.durations.clone());
+        registry.register(
+            "spans_dropped",
+            "Spans that no collector will see",
+            self.spans_dropped.clone(),
+        );
         registry.register(
             "inferences",
             "Inference requests by outcome",
@@ -113,9 +119,13 @@ impl HostMetrics {
     }
 
     /// Counts an answered request.
-    pub fn answered(&self, face: &'static str, status: u16, seconds: f64) {
-        self.requests.get_or_create(&Answered { face, status }).inc();
-        self.durations.get_or_create(&Face { face }).observe(seconds);
+    pub fn answered(&self, face: &'static str, method: &Method, status: StatusCode, seconds: f64) {
+        let by = Answered {
+            http_request_method: known(method),
+            http_response_status_code: status.as_u16(),
+            tidegate_face: face,
+        };
+        self.requests.get_or_create(&by).observe(seconds);
     }
 
     /// Counts an inference.
@@ -125,13 +135,26 @@ impl HostMetrics {
     }
 
     /// Everything, after what the platform counts.
-    pub fn render(&self, platform: &str) -> String {
+    pub fn render(&self, platform: &str, spans: &Spans) -> String {
+        self.spans_sent.inner().store(spans.sent(), Ordering::Relaxed);
+        self.spans_dropped
+            .inner()
+            .store(spans.dropped(), Ordering::Relaxed);
         let mut text = platform.to_owned();
         if let Err(error) = encode(&mut text, &self.registry) {
             let _infallible = write!(text, "# {error}");
         }
         text
     }
+}
+
+/// A method that is one of HTTP's own; a client may make up others.
+fn known(method: &Method) -> &'static str {
+    let methods = [
+        "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE",
+    ];
+    let found = methods.into_iter().find(|known| method == known);
+    found.unwrap_or("_OTHER")
 }
 
 #[cfg(test)]
@@ -141,15 +164,19 @@ mod tests {
     #[test]
     fn the_text_has_one_end_and_every_metric() {
         let metrics = HostMetrics::default();
-        metrics.answered("function", 200, 0.002);
+        metrics.answered("function", &Method::POST, StatusCode::OK, 0.002);
+        let odd = Method::from_bytes(b"MADEUP").unwrap();
+        metrics.answered("s3", &odd, StatusCode::METHOD_NOT_ALLOWED, 0.002);
         metrics.inferred("done", 0.001);
-        let text = metrics.render("# TYPE tidegate_invocations counter\n");
+        let text = metrics.render("# TYPE faas_invocations counter\n", &Spans::default());
         assert_eq!(text.matches("# EOF").count(), 1);
         assert!(text.ends_with("# EOF\n"));
         for line in [
-            "tidegate_http_requests_total{face=\"function\",status=\"200\"} 1",
-            "tidegate_http_request_duration_seconds_bucket{le=\"0.0025\",face=\"function\"} 1",
+            "http_server_request_duration_seconds_bucket{le=\"0.0025\",http_request_method=\"POST\",\
+             http_response_status_code=\"200\",tidegate_face=\"function\"} 1",
+            "http_request_method=\"_OTHER\"",
             "tidegate_inferences_total{outcome=\"done\"} 1",
+            "tidegate_spans_dropped_total 0",
             "tidegate_worker_ready 0",
         ] {
             assert!(text.contains(line), "missing {line} in\n{text}");

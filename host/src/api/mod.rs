@@ -7,12 +7,14 @@ pub mod metrics;
 pub mod objects;
 mod outgoing;
 pub mod s3;
+mod traced;
 pub mod v1;
 pub mod worker;
 
 use std::sync::Arc;
 
 use tidegate_runtime::Platform;
+use tidegate_trace::Spans;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -31,6 +33,8 @@ pub struct Faces {
     pub recorder: Recorder,
     /// What the host counts itself.
     pub metrics: Arc<HostMetrics>,
+    /// Where spans go.
+    pub spans: Spans,
     /// The bounds.
     pub config: Arc<Config>,
     /// What workers present.

@@ -171,7 +171,8 @@ async fn lease(
     };
     let job = &leased.job;
     let answer = json!({
-        "job": { "id": job.id, "kind": job.kind, "config": job.config, "attempt": job.attempt, "run": job.run },
+        "job": { "id": job.id, "kind": job.kind, "config": job.config, "attempt": job.attempt, "run": job.run,
+            "traceparent": job.context().map(|context| context.to_string()) },
         "lease": { "token": leased.token, "expires_ms": leased.expires.as_millis() as u64 },
     });
     Ok(Json(answer).into_response())

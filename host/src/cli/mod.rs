@@ -8,6 +8,7 @@ mod dlq;
 mod events;
 mod invoke;
 mod jobs;
+mod logging;
 mod logs;
 mod models;
 mod new;

@@ -1,20 +1,18 @@
 //! `tidegate up`: the whole platform in one process.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use tidegate_trace::Endpoint;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
+use super::logging::{self, LogFormat};
 use crate::config::Config;
 use crate::host::Host;
 
-/// What is logged unless `RUST_LOG` says otherwise. `s3s` calls the mistakes of clients errors.
-const LOGGED: &str = "info,s3s=off,fjall=warn,lsm_tree=warn,wasmtime=warn,h2=warn,hyper=warn";
 /// The exit code of a host that was told twice to end.
 const CUT_SHORT: i32 = 130;
 
@@ -41,6 +39,9 @@ pub struct Up {
     /// A configuration file with all that may be set
     #[arg(long, env = "TIDEGATE_CONFIG")]
     config: Option<PathBuf>,
+    /// An OpenTelemetry collector that takes traces, for example http://127.0.0.1:4318
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<Endpoint>,
     /// Starts no worker process
     #[arg(long)]
     no_worker: bool,
@@ -49,15 +50,9 @@ pub struct Up {
     log: LogFormat,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 impl Up {
     pub(super) async fn run(self) -> Result<ExitCode> {
-        start_logging(self.log);
+        logging::start(self.log);
         let mut signals = Signals::new()?;
         let config = self.configured()?;
         let starting = Host::start(config, self.manifest.as_deref());
@@ -100,6 +95,9 @@ impl Up {
         if let Some(port) = self.s3_port.or(self.port.filter(|port| *port == 0)) {
             config.s3.listen.set_port(port);
         }
+        if let Some(endpoint) = &self.otlp_endpoint {
+            config.otlp.endpoint = Some(endpoint.clone());
+        }
         config.components.splice(0..0, self.components.iter().cloned());
         config.worker.start &= !self.no_worker;
         Ok(config)
@@ -128,17 +126,5 @@ impl Signals {
         }
         // The terminal echoes `^C`; the next line of the log begins on a line of its own.
         tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    match format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => lines.json().init(),
     }
 }

@@ -11,6 +11,7 @@ pub use read::ConfigMistakes;
 use tidegate_runtime::dispatch::Places;
 
 use read::Reader;
+use tidegate_trace::{Endpoint, Tuning};
 pub(crate) use units::parse_duration;
 
 /// Everything that may be set.
@@ -32,6 +33,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// The recorder of requests and responses.
     pub recorder: RecorderConfig,
+    /// The export of traces.
+    pub otlp: OtlpConfig,
 }
 
 /// The gateway: functions' routes, `/api/v1`, `/worker/v1`.
@@ -104,6 +107,15 @@ pub struct RecorderConfig {
     pub interval: Duration,
 }
 
+/// The export of traces by OTLP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpConfig {
+    /// The collector; without one no spans are made.
+    pub endpoint: Option<Endpoint>,
+    /// How spans get there.
+    pub tuning: Tuning,
+}
+
 impl Default for Config {
     fn default() -> Self {
         let mut none = Reader::new(toml::Table::new());
@@ -170,6 +182,14 @@ fn read(from: &mut Reader) -> Config {
             queue: from.count("recorder.queue", 10_000, 1..=1_000_000),
             batch: from.count("recorder.batch", 1000, 1..=100_000),
             interval: from.duration("recorder.interval", "5s", ("10ms", "1h")),
+        },
+        otlp: OtlpConfig {
+            endpoint: from.parsed("otlp.endpoint"),
+            tuning: Tuning {
+                queue: from.count("otlp.queue", 8192, 1..=1_000_000),
+                interval: from.duration("otlp.interval", "1s", ("10ms", "1m")),
+                timeout: from.duration("otlp.timeout", "5s", ("10ms", "1m")),
+            },
         },
     }
 }

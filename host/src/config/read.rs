@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use toml::Value;
@@ -75,6 +76,14 @@ impl Reader {
             Value::String(text) if !text.is_empty() => Some(text),
             found => self.wrong(path, &found, "a text that is not empty"),
         }
+    }
+
+    /// A text that says by itself what is wrong with it.
+    pub(super) fn parsed<T: FromStr<Err = String>>(&mut self, path: &str) -> Option<T> {
+        let parsed = self.text(path)?.parse();
+        parsed
+            .map_err(|error| self.mistakes.push(format!("`{path}`: {error}")))
+            .ok()
     }
 
     pub(super) fn path(&mut self, path: &str) -> Option<PathBuf> {

@@ -3,6 +3,7 @@
 //! The worker speaks the Open Inference Protocol v2, so any server that does can stand in for it. A model it
 //! does not know is loaded on the first request that wants it.
 
+mod asked;
 mod resolve;
 mod wire;
 
@@ -13,11 +14,13 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tidegate_runtime::inference::{InferError, InferResponse, Inference, Tensor};
 use tidegate_runtime::store::Store;
+use tidegate_trace::Spans;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::api::metrics::HostMetrics;
+use asked::{Asked, traced};
 use resolve::{Resolved, Resolver};
 use wire::open_inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use wire::open_inference::{ModelInferRequest, ModelInferResponse};
@@ -48,11 +51,17 @@ pub struct WorkerPool {
     readable: Mutex<BTreeSet<(String, String)>>,
     patience: Patience,
     metrics: Arc<HostMetrics>,
+    spans: Spans,
 }
 
 impl WorkerPool {
     /// A pool that no worker has joined yet; models are looked up in `store`.
-    pub fn new(store: Arc<dyn Store>, patience: Patience, metrics: Arc<HostMetrics>) -> Arc<Self> {
+    pub fn new(
+        store: Arc<dyn Store>,
+        patience: Patience,
+        metrics: Arc<HostMetrics>,
+        spans: Spans,
+    ) -> Arc<Self> {
         Arc::new(Self {
             resolver: Resolver::new(store),
             client: watch::Sender::new(None),
@@ -60,6 +69,7 @@ impl WorkerPool {
             readable: Mutex::default(),
             patience,
             metrics,
+            spans,
         })
     }
 
@@ -118,7 +128,7 @@ impl WorkerPool {
         let resolved = self.resolver.resolve(model).await?;
         let mut client = self.client().await?;
         let request = wire::request(&resolved, inputs);
-        let answer = match client.model_infer(request.clone()).await {
+        let answer = match client.model_infer(traced(request.clone())).await {
             Err(status) if status.code() == Code::NotFound => {
                 self.load_and_ask(&mut client, &resolved, request).await?
             }
@@ -135,7 +145,7 @@ impl WorkerPool {
         request: ModelInferRequest,
     ) -> Result<ModelInferResponse, InferError> {
         let _one_at_a_time = self.loading.lock().await;
-        match client.model_infer(request.clone()).await {
+        match client.model_infer(traced(request.clone())).await {
             Err(status) if status.code() == Code::NotFound => {}
             answer => {
                 return answer
@@ -146,10 +156,10 @@ impl WorkerPool {
         self.allow(resolved);
         let load = wire::load(resolved);
         client
-            .repository_model_load(load)
+            .repository_model_load(traced(load))
             .await
             .map_err(|status| failure(resolved, &status))?;
-        let answer = client.model_infer(request).await;
+        let answer = client.model_infer(traced(request)).await;
         answer
             .map(tonic::Response::into_inner)
             .map_err(|status| failure(resolved, &status))
@@ -169,7 +179,9 @@ impl Inference for WorkerPool {
     async fn infer(&self, model: &str, inputs: Vec<Tensor>) -> Result<InferResponse, InferError> {
         let started = Instant::now();
         let limit = self.patience.infer.max(self.patience.worker);
-        let answer = match tokio::time::timeout(limit, self.ask(model, inputs)).await {
+        let asked = Asked::new(model);
+        let asking = asked.follow(self.ask(model, inputs));
+        let answer = match tokio::time::timeout(limit, asking).await {
             Ok(answer) => answer,
             Err(_) => Err(InferError::Unavailable(format!(
                 "model `{model}` did not answer within {limit:?}"
@@ -182,6 +194,7 @@ impl Inference for WorkerPool {
             Err(InferError::Unavailable(_)) => "unavailable",
         };
         self.metrics.inferred(outcome, started.elapsed().as_secs_f64());
+        asked.answered(&self.spans, outcome, &answer);
         answer
     }
 }

@@ -169,7 +169,12 @@ fn pool(store: Arc<dyn Store>, wait: u64) -> Arc<WorkerPool> {
         infer: Duration::from_secs(5),
         worker: Duration::from_millis(wait),
     };
-    WorkerPool::new(store, patience, Arc::new(HostMetrics::default()))
+    WorkerPool::new(
+        store,
+        patience,
+        Arc::new(HostMetrics::default()),
+        Spans::default(),
+    )
 }
 
 fn tensor() -> Tensor {

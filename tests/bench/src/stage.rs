@@ -47,12 +47,10 @@ pub async fn host() -> Result<(Host, TempDir)> {
 /// How many events `function` has handled, by the host's own count.
 pub async fn handled(host: &Host, function: &str) -> Result<u64> {
     let metrics = host.api.get_text("/metrics").await?;
-    let named = format!("function=\"{function}\"");
-    let counted = metrics.lines().find(|line| {
-        line.starts_with("tidegate_invocations_total")
-            && line.contains(&named)
-            && line.contains("outcome=\"done\"")
-    });
+    let named = format!("messaging_destination_name=\"{function}\"");
+    let counted = metrics
+        .lines()
+        .find(|line| line.starts_with("messaging_client_consumed_messages_total{") && line.contains(&named));
     Ok(counted
         .and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .unwrap_or_default() as u64)

@@ -1,8 +1,9 @@
-//! What the integration tests share: a small data set, a small model, and waiting for a run to end.
+//! What the integration tests share: a small data set, a small model, waiting for a run to end, and who looks on.
 //!
 //! The tests themselves are one binary, `tests/it`, so that they link once.
 
 mod data;
+pub mod observers;
 mod scene;
 
 pub use data::{Flavour, interactions};

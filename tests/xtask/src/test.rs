@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::build::Machine;
-use crate::setup::{programs, tools};
+use crate::setup::{observers, programs, tools};
 
 const HELP: &str = "\
 Checks the format, runs the lints, builds everything and runs every test.
@@ -49,13 +49,17 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
             tools::run(clippy.args(what).args(["--", "--deny", "warnings"]))
         })?;
     }
-    tools::step("looking for the programs that tests run", programs::find)?;
+    let observers = tools::step("looking for the programs that tests run", || {
+        programs::find()?;
+        observers::find(&machine.folders)
+    })?;
     machine.build()?;
     tools::step("running the tests", || {
         let mut test = machine.cargo("test");
         if !args.iter().any(|arg| arg == "-p" || arg.starts_with("--package")) {
             test.arg("--workspace");
         }
+        test.env("TIDEGATE_OBSERVERS", &observers);
         tools::run(machine.equip(test.args(args)))
     })
 }

@@ -80,9 +80,9 @@ impl Dispatcher {
         }
         let (function, events) = (&self.spec.name, group.len());
         tracing::info!(function, events, reason = %failure, "a batch failed and is halved");
-        self.services
-            .metrics
-            .invocation(function, "halved", ran.wall.as_secs_f64());
+        if let Some(first) = group.first() {
+            self.count(&first.event, &ran, Some(&failure));
+        }
         let second = group.split_off(group.len().div_ceil(2));
         vec![group, second]
     }

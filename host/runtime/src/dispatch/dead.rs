@@ -28,6 +28,18 @@ pub enum FailureKind {
     Trap,
 }
 
+impl FailureKind {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Reject => "reject",
+            Self::Limit => "limit",
+            Self::Trap => "trap",
+        }
+    }
+}
+
 impl From<&Failure> for FailureKind {
     fn from(failure: &Failure) -> Self {
         match failure {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DeadLetter, Dispatcher, FailureKind, Ran, delay_of};
+use super::{DeadLetter, Dispatcher, Ended, FailureKind, Ran, delay_of};
 use crate::effects::{Draft, Ending};
 use crate::manifest::OnExhausted;
 use crate::records::{NoticeKind, StepRecord, StepState};
@@ -53,10 +53,14 @@ impl Dispatcher {
         if let Err(refused) = draft.commit().await {
             return self.refused(delivery, &refused).await;
         }
-        self.services
-            .metrics
-            .invocation(name, outcome, ran.wall.as_secs_f64());
+        self.count(event, &ran, Some(&failure));
         let reason = verdict.reason;
+        let ended = Ended {
+            outcome,
+            effects: 0,
+            failure: Some((FailureKind::from(&failure), &reason)),
+        };
+        self.trace(delivery, &ran, &ended);
         tracing::info!(
             function = name,
             event = event.id,

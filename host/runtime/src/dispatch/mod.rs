@@ -11,6 +11,7 @@ mod drain;
 mod failure;
 mod join;
 mod letters;
+mod spans;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 pub use admission::{Gate, NoPlace, Place, Places};
 pub use backoff::delay_of;
@@ -27,9 +29,11 @@ pub use join::complete_joins;
 pub use letters::{DeadLetters, LetterError, LetterFilter, Moved};
 
 use self::batch::{Group, distinct};
+use self::spans::Ended;
 use crate::effects::{DONE, Draft, Ending, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
+use crate::metrics::Invocation;
 use crate::records::{Batched, LogLine, Notice, NoticeKind, StepRecord, StepState, log_writes};
 use crate::sandbox::{Call, Failure, Input, Outcome, Usage};
 use crate::services::Services;
@@ -135,7 +139,8 @@ impl Dispatcher {
                 continue;
             }
             waiting.push(twins);
-            let remaining = self.attempt(group).await;
+            let marks = self.marks(&group);
+            let remaining = self.attempt(group).instrument(marks).await;
             waiting.extend(remaining.into_iter().rev());
             if self.services.stopping.is_cancelled() {
                 return;
@@ -189,7 +194,7 @@ impl Dispatcher {
     /// The call that handles a group; none where there is nothing to handle.
     fn call(&self, group: &[Delivery]) -> Option<Arc<Call>> {
         let mut inputs = group.iter().map(|delivery| Input {
-            event: delivery.event.clone(),
+            event: self.seen(delivery),
             attempt: delivery.attempt,
         });
         let first = inputs.next()?;
@@ -230,15 +235,20 @@ impl Dispatcher {
             draft.ended(name, &delivery.event.id, Ending::Done);
             draft.part_ended(&delivery.event);
         }
-        draft.staged(staged, &self.spec, &first.event);
+        draft.staged(staged, &self.spec, &self.seen(first));
         self.record(&mut draft, &group, &ran);
         match draft.commit().await {
             Ok(()) => {
-                self.services
-                    .metrics
-                    .invocation(name, "done", ran.wall.as_secs_f64());
+                self.count(&first.event, &ran, None);
+                self.services.metrics.consumed(name, group.len());
                 self.services.metrics.effects(count);
+                let ended = Ended {
+                    outcome: "done",
+                    effects: count,
+                    failure: None,
+                };
                 for delivery in &group {
+                    self.trace(delivery, &ran, &ended);
                     self.tell(&delivery.event, NoticeKind::Done, delivery.attempt, |notice| {
                         notice.duration_ms = Some(ran.wall.as_secs_f64() * 1000.0);
                         notice.usage = Some(ran.usage);
@@ -280,6 +290,17 @@ impl Dispatcher {
             draft.unit.state.push(step.into_write(&delivery.event.run));
         }
         draft.unit.state.extend(self.logged(group, ran));
+    }
+
+    /// Counts an invocation for an event, and maybe others with it.
+    fn count(&self, event: &Event, ran: &Ran, failure: Option<&Failure>) {
+        self.services.metrics.invoked(&Invocation {
+            function: &self.spec.name,
+            trigger: event.trigger(),
+            wall: ran.wall,
+            usage: ran.usage,
+            failure,
+        });
     }
 
     /// The rows that keep the lines of an invocation, to be found from the run of each of its events.

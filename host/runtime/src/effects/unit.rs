@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidegate_trace::{Kind, Span};
 
 use super::join::Counted;
 use super::{Emission, Staged, Submission};
@@ -91,8 +92,13 @@ impl<'a> Draft<'a> {
     /// Commits, and tells the followers which events entered.
     pub async fn commit(mut self) -> Result<(), CommitError> {
         self.unit.counts = self.counts().collect();
+        let queues: Vec<String> = self.unit.enqueue.iter().map(|sent| sent.queue.clone()).collect();
         self.services.store.commit(self.unit).await?;
+        for queue in queues {
+            self.services.metrics.sent(&queue);
+        }
         for event in self.entered {
+            self.services.spans().record(|| entry(&event, self.now));
             self.services.records.tell(|| Notice::entered(&event, self.now));
         }
         Ok(())
@@ -188,8 +194,7 @@ impl<'a> Draft<'a> {
     }
 
     fn job(&mut self, submission: Submission, handled: &Event) {
-        let traceparent = self.services.child_traceparent(&handled.traceparent);
-        let job = Job::submitted(submission, handled, traceparent, self.now);
+        let job = Job::submitted(submission, handled, self.now);
         self.unit.state.push(job.step().into_write(&job.run));
         self.unit.enqueue.push(job.enqueue());
         self.unit.state.push(job.write(Condition::Absent));
@@ -218,7 +223,7 @@ impl<'a> Draft<'a> {
             Some(parent) => {
                 event.run.clone_from(&parent.run);
                 event.parent = Some(parent.id.clone());
-                event.traceparent = self.services.child_traceparent(&parent.traceparent);
+                event.traceparent.clone_from(&parent.traceparent);
             }
             None => {
                 event.run = self.services.new_id();
@@ -227,4 +232,31 @@ impl<'a> Draft<'a> {
         }
         event
     }
+}
+
+/// The span of an event's entry from outside. What a function emits stands below the function's own span.
+fn entry(event: &Event, now: u64) -> Option<Span> {
+    if event.parent.is_some() {
+        return None;
+    }
+    let (context, at) = (event.context()?, now.saturating_mul(1_000_000));
+    // Where a request brought it, the span of the request is above it.
+    let above = tidegate_trace::current().filter(|above| above.trace_id() == context.trace_id());
+    let span = Span::new(
+        context,
+        above,
+        Kind::Producer,
+        format!("send {}", event.kind),
+        (at, at),
+    )
+    .with("messaging.system", "tidegate")
+    .with("messaging.operation.name", "send")
+    .with("messaging.operation.type", "send")
+    .with("messaging.message.id", event.id.as_str())
+    .with("cloudevents.event_id", event.id.as_str())
+    .with("cloudevents.event_source", event.source.as_str())
+    .with("cloudevents.event_type", event.kind.as_str())
+    .with_some("cloudevents.event_subject", event.subject.as_deref())
+    .with("tidegate.run", event.run.as_str());
+    Some(span)
 }

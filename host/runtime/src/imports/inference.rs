@@ -32,7 +32,11 @@ impl Call {
             .map_err(Error::Denied)?;
         at_most("tensors", inputs.len(), TENSORS)?;
         let inputs = inputs.into_iter().map(checked).collect::<Result<_, _>>()?;
-        let response = self.services.inference.infer(model, inputs).await?;
+        let asking = self.services.inference.infer(model, inputs);
+        let response = match self.event.context() {
+            Some(context) => tidegate_trace::within(context, asking).await?,
+            None => asking.await?,
+        };
         let outputs = response.outputs.into_iter().map(into_wit).collect();
         Ok(inference::Response {
             model_version: response.model_version,

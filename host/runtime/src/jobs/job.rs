@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tidegate_trace::Context;
 
 use super::JOBS;
 use crate::effects::Submission;
@@ -45,7 +46,7 @@ pub struct Job {
     pub run: String,
     /// The event whose handling submitted it.
     pub parent: String,
-    /// W3C trace context.
+    /// W3C trace context: of what submitted it.
     pub traceparent: String,
     /// Where it is.
     pub phase: Phase,
@@ -61,7 +62,7 @@ pub struct Job {
 
 impl Job {
     /// A job as it is submitted while an event is handled.
-    pub fn submitted(submission: Submission, handled: &Event, traceparent: String, now: u64) -> Self {
+    pub fn submitted(submission: Submission, handled: &Event, now: u64) -> Self {
         Self {
             id: submission.id,
             kind: submission.kind,
@@ -71,7 +72,7 @@ impl Job {
             emits: submission.emits,
             run: handled.run.clone(),
             parent: handled.id.clone(),
-            traceparent,
+            traceparent: handled.traceparent.clone(),
             phase: Phase::Queued,
             attempt: 1,
             created: now,
@@ -140,6 +141,12 @@ impl Job {
         }
     }
 
+    /// Where this attempt of it stands in its trace.
+    pub fn context(&self) -> Option<Context> {
+        let submitted = Context::parse(&self.traceparent)?;
+        Some(submitted.below(&["job", &self.id, &self.attempt.to_string()]))
+    }
+
     /// The event that tells of its end.
     pub(super) fn outcome(&self, kind: &str, data: &Value, now: u64) -> Event {
         Event {
@@ -150,7 +157,10 @@ impl Job {
             time: now,
             content_type: Some("application/json".into()),
             data: Bytes::from(data.to_string()),
-            traceparent: self.traceparent.clone(),
+            traceparent: self
+                .context()
+                .map(|context| context.to_string())
+                .unwrap_or_default(),
             run: self.run.clone(),
             parent: Some(self.id.clone()),
             part_of: None,

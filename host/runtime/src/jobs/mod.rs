@@ -6,6 +6,7 @@
 
 mod hold;
 mod job;
+mod spans;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -230,6 +231,7 @@ impl Jobs {
             delivery,
             started,
             version,
+            worker,
             ..
         } = self.find(id, token)?;
         let attempt = delivery.attempt;
@@ -256,6 +258,10 @@ impl Jobs {
         draft.unit.objects = self.forgotten_checkpoints(&job).await?;
         draft.event(event, None);
         self.commit(draft, id, token).await?;
+        let reason = failed.then(|| job.detail["reason"].as_str().unwrap_or_default());
+        self.services
+            .spans()
+            .record(|| spans::attempt(&job, (started, now), &worker, reason));
         self.tell(&job, None, |notice| {
             notice.duration_ms = Some(now.saturating_sub(started) as f64);
             notice.data = Some(job.detail.clone());
@@ -270,6 +276,7 @@ impl Jobs {
             delivery,
             started,
             version,
+            worker,
             ..
         } = self.find(id, token)?;
         let attempt = delivery.attempt;
@@ -289,6 +296,14 @@ impl Jobs {
         draft.unit.state.push(step.into_write(&job.run));
         draft.unit.enqueue.push(job.enqueue());
         self.commit(draft, id, token).await?;
+        let attempted = Job {
+            attempt,
+            ..job.clone()
+        };
+        let times = (started, self.services.clock.now_ms());
+        self.services
+            .spans()
+            .record(|| spans::attempt(&attempted, times, &worker, Some(reason)));
         self.tell(&job, None, |notice| notice.reason = Some(reason.to_owned()));
         Ok(())
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
+use tidegate_trace::Spans;
 
 pub use self::aliases::AliasError;
 pub use self::apps::{LIVE, Traffic};
@@ -47,6 +48,8 @@ pub struct PlatformConfig {
     pub pool: Pool,
     /// How many invocations there may be at one time.
     pub places: Places,
+    /// Where spans go.
+    pub spans: Spans,
 }
 
 impl PlatformConfig {
@@ -57,6 +60,7 @@ impl PlatformConfig {
             component_dirs: Vec::new(),
             pool: Pool::default(),
             places: Places::default(),
+            spans: Spans::default(),
         }
     }
 }
@@ -107,7 +111,10 @@ impl Platform {
         store: Arc<dyn Store>,
         inference: Arc<dyn Inference>,
     ) -> anyhow::Result<Arc<Self>> {
-        let world = World::real(Arc::new(SystemClock));
+        let world = World {
+            spans: config.spans.clone(),
+            ..World::real(Arc::new(SystemClock))
+        };
         let services = Services::in_world(world, store, inference, config.places.clone());
         let sandbox = Arc::new(Sandbox::new(config.pool).map_err(engine_error)?);
         let platform = Arc::new(Self {

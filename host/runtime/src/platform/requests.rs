@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use tracing::Instrument as _;
 
 use super::Platform;
 use crate::dispatch::{NoPlace, Place};
@@ -65,7 +66,11 @@ impl Platform {
         match route {
             Err(error) => no_route(&request, &error),
             Ok((function, _params)) => match self.http_function(&function, request.headers()) {
-                Some((spec, program)) => self.answer(spec, program, request).await,
+                Some((spec, program)) => {
+                    let event = self.request_event(&request);
+                    let marks = event.marks(&spec.name, event.context());
+                    self.answer(spec, program, event, request).instrument(marks).await
+                }
                 None => problem(
                     http::StatusCode::SERVICE_UNAVAILABLE,
                     "the function is being replaced",
@@ -111,28 +116,20 @@ impl Platform {
         }
     }
 
+    /// The event that a request is to what its function writes and emits.
+    fn request_event(&self, request: &http::Request<Body>) -> Event {
+        let path = request.uri().path().to_owned();
+        self.root("/http", "tidegate.http", Some(path), None, Bytes::new())
+    }
+
     /// Runs an HTTP function. One that may write is answered only when its effects are committed.
     async fn answer(
         &self,
         spec: Arc<Function>,
         program: Arc<HttpFunction>,
+        event: Event,
         request: http::Request<Body>,
     ) -> http::Response<Body> {
-        let started = std::time::Instant::now();
-        let traceparent = request
-            .headers()
-            .get("traceparent")
-            .and_then(|value| value.to_str().ok());
-        let event = Event {
-            traceparent: self.services.child_traceparent(traceparent.unwrap_or_default()),
-            ..self.root(
-                "/http",
-                "tidegate.http",
-                Some(request.uri().path().to_owned()),
-                None,
-                Bytes::new(),
-            )
-        };
         let call = Call::new(self.services.clone(), spec.clone(), Arc::new(event), 1);
         let writes = spec.grants.may_write();
         let once = match Once::of(request.headers()) {
@@ -150,16 +147,7 @@ impl Platform {
             Ok((response, _left)) => Ok(response),
             Err(failure) => Err(failure),
         };
-        let response = response.unwrap_or_else(|failure| failed(&spec, &failure));
-        let outcome = if response.status().is_server_error() {
-            "error"
-        } else {
-            "done"
-        };
-        self.services
-            .metrics
-            .invocation(&spec.name, outcome, started.elapsed().as_secs_f64());
-        response
+        response.unwrap_or_else(|failure| failed(&spec, &failure))
     }
 
     /// The answer to a request whose effects are committed already.
@@ -255,7 +243,7 @@ fn no_route(request: &http::Request<Body>, error: &RouteError) -> http::Response
 fn failed(spec: &Function, failure: &Failure) -> http::Response<Body> {
     tracing::warn!(function = spec.name, %failure, "request failed");
     let status = match failure {
-        Failure::Limit(text) if text.contains("wall_time") => http::StatusCode::GATEWAY_TIMEOUT,
+        failure if failure.is_timeout() => http::StatusCode::GATEWAY_TIMEOUT,
         Failure::Retry { .. } => http::StatusCode::SERVICE_UNAVAILABLE,
         _ => http::StatusCode::INTERNAL_SERVER_ERROR,
     };

@@ -8,7 +8,9 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
+use tidegate_trace::{Context, Kind, Span};
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 use wasmtime::AsContextMut as _;
 use wasmtime::component::{Accessor, InstancePre};
 use wasmtime_wasi_http::WasiHttpView as _;
@@ -17,7 +19,9 @@ use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre};
 use super::instances::Instances;
 use super::invoke::{Usage, failure_of, milliseconds};
 use super::{Call, Failure, Guest, Sandbox};
+use crate::dispatch::FailureKind;
 use crate::effects::Staged;
+use crate::metrics::Invocation;
 use crate::records::LogBuffer;
 
 /// The body of a request or a response.
@@ -74,11 +78,23 @@ impl HttpFunction {
         let (answer, answered) = oneshot::channel();
         let (tell, told) = oneshot::channel();
         let (function, sandbox, services) = (self.clone(), sandbox.clone(), call.services.clone());
-        services.spawn(async move {
-            let left = function.serve(&sandbox, call, request, answer).await;
+        let (above, begun) = (tidegate_trace::current(), call.services.clock.now_ms());
+        let task = async move {
+            let started = Instant::now();
+            let left = function.serve(&sandbox, call.clone(), request, answer).await;
+            let times = (begun, started.elapsed());
+            call.services.spans().record(|| span(&call, above, times, &left));
+            call.services.metrics.invoked(&Invocation {
+                function: &call.spec.name,
+                trigger: "http",
+                wall: times.1,
+                usage: left.usage,
+                failure: left.result.as_ref().err(),
+            });
             // Nobody waits for what is left of a function that writes nothing.
             tell.send(left).ok();
-        });
+        };
+        services.spawn(task.in_current_span());
         if let Ok(response) = answered.await {
             return Ok((response, told));
         }
@@ -139,6 +155,32 @@ impl HttpFunction {
             usage,
         }
     }
+}
+
+/// The span of an invocation that began at a time, in milliseconds, and took so long.
+fn span(
+    call: &Call,
+    above: Option<Context>,
+    (begun, took): (u64, Duration),
+    left: &Leftover,
+) -> Option<Span> {
+    let (name, usage) = (call.spec.name.as_str(), &left.usage);
+    let start = begun.saturating_mul(1_000_000);
+    let times = (start, start.saturating_add(took.as_nanos() as u64));
+    let span = Span::new(call.event.context()?, above, Kind::Internal, name, times)
+        .with("faas.name", name)
+        .with("faas.version", call.spec.version.to_string())
+        .with("faas.trigger", "http")
+        .with("faas.coldstart", !usage.warm)
+        .with("tidegate.run", call.event.run.as_str())
+        .with("tidegate.start_ms", usage.start_ms)
+        .with("tidegate.cpu_ms", usage.cpu_ms)
+        .with("tidegate.peak_memory", usage.peak_memory)
+        .with("tidegate.host_calls", usage.host_calls);
+    Some(match &left.result {
+        Ok(_staged) => span,
+        Err(failure) => span.failed(FailureKind::from(failure).name(), &failure.to_string()),
+    })
 }
 
 /// Calls the guest's handler, passes its response on as soon as there is one, and waits until no task of the guest

@@ -78,6 +78,13 @@ pub enum Failure {
     Trap(String),
 }
 
+impl Failure {
+    /// Whether the time was up.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Limit(text) if text.contains("wall_time"))
+    }
+}
+
 /// What came of an invocation.
 pub struct Outcome {
     /// What to commit, or why not.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_runtime::clock::Clock;
 use tidegate_runtime::world::{Chance, Spawner, Task, World};
+use tidegate_trace::Spans;
 
 use crate::random::Random;
 
@@ -74,6 +75,7 @@ impl Executor {
             clock: self.clock(),
             chance: Arc::new(Dice(self.0.clone())),
             spawner: Arc::new(Tasks(self.0.clone(), node)),
+            spans: Spans::default(),
         }
     }
 

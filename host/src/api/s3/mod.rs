@@ -22,8 +22,10 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3Result, s3_error};
 use tidegate_runtime::sandbox::Body;
 use tidegate_runtime::store::{CommitError, StoreError};
+use tracing::Instrument as _;
 
 use super::Faces;
+use super::traced::Entered;
 use crate::server::{Handler, Incoming, Peer, Unhurried};
 
 pub use buckets::create_bucket;
@@ -80,16 +82,19 @@ impl Handler for S3Face {
     async fn handle(self: Arc<Self>, _peer: Peer, request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
         let pause = self.faces.config.gateway.body_timeout;
+        let (entered, method) = (Entered::new(&request), request.method().clone());
         let request = request.map(|body| s3s::Body::http_body_unsync(Unhurried::new(body, pause)));
-        let response = self.service.call(request).await.unwrap_or_else(|error| {
+        let calling = tidegate_trace::within(entered.context, self.service.call(request));
+        let answered = calling.instrument(entered.marks()).await;
+        let response = answered.unwrap_or_else(|error| {
             tracing::warn!(?error, "an S3 request could not be answered");
             let mut response = s3s::HttpResponse::new(s3s::Body::empty());
             *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
             response
         });
-        self.faces
-            .metrics
-            .answered("s3", response.status().as_u16(), started.elapsed().as_secs_f64());
+        let (status, seconds) = (response.status(), started.elapsed().as_secs_f64());
+        self.faces.metrics.answered("s3", &method, status, seconds);
+        entered.answered(&self.faces.spans, "s3", status);
         response.map(|body| body.map_err(Into::into).boxed_unsync())
     }
 }

@@ -1,6 +1,7 @@
-//! What every subcommand needs before it can start: folders, tools, the guest toolchain, ONNX Runtime.
+//! What every subcommand needs before it can start: folders, tools, the guest toolchain, ONNX Runtime, and what tests look on with.
 
 pub mod guest_toolchain;
+pub mod observers;
 pub mod onnxruntime;
 pub mod programs;
 pub mod target_dir;
