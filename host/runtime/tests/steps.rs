@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tidegate_runtime::dispatch::{DEAD, DeadLetter};
 use tidegate_runtime::inference::NoInference;
-use tidegate_runtime::records::{RunDetail, RunState, StepState};
+use tidegate_runtime::records::{LogFilter, RunDetail, RunState, StepState};
 use tidegate_runtime::store::embedded::Embedded;
 use tidegate_runtime::store::{Condition, Order, Publication};
 use tidegate_runtime::{Platform, PlatformConfig, Traffic};
@@ -330,9 +330,17 @@ async fn logs_are_kept_with_the_run_up_to_their_bound() {
     let lines = bench
         .platform
         .records()
-        .logs(Some(&run.head.run), Some("odd"), 10_000)
+        .logs(
+            &LogFilter {
+                run: Some(run.head.run.to_owned()),
+                function: Some("odd".to_owned()),
+                ..LogFilter::default()
+            },
+            10_000,
+        )
         .await
-        .unwrap();
+        .unwrap()
+        .lines;
     assert_eq!(lines[0].line.message, "line 0");
     let last = &lines.last().unwrap().line.message;
     assert!(

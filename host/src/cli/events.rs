@@ -4,20 +4,16 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::Target;
 use super::text::{self, Colour, clock, colour_of, cut, duration, field, painted, tame};
+use super::{Target, stream};
 
 /// Most objects start nothing, and those that do are seen by what they start.
 const OBJECT_CREATED: &str = "tidegate.object.created";
 /// Milliseconds between two lines of progress of one function.
 const PROGRESS: u64 = 1000;
-/// A line of the stream is no longer than this.
-const LONGEST: usize = 16 << 20;
-
 /// Follows what happens, as it happens
 #[derive(Args)]
 pub struct Events {
@@ -39,25 +35,12 @@ impl Events {
         let answer = client
             .send(client.request(Method::GET, "/api/v1/events").query(&query))
             .await?;
-        let mut pieces = answer.bytes_stream();
-        let mut waiting: Vec<u8> = Vec::new();
         let mut calm = Calm {
             all: self.all,
             json: self.target.json,
             shown: HashMap::new(),
         };
-        while let Some(piece) = pieces.next().await {
-            waiting.extend_from_slice(&piece.context("the host went away")?);
-            while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = waiting.drain(..=end).collect();
-                calm.show(&String::from_utf8_lossy(&line))?;
-            }
-            anyhow::ensure!(
-                waiting.len() <= LONGEST,
-                "the host sends a line of more than {LONGEST} bytes"
-            );
-        }
-        anyhow::bail!("the host stopped")
+        stream::notices(answer, |data| calm.show(data)).await
     }
 }
 
@@ -70,10 +53,7 @@ struct Calm {
 }
 
 impl Calm {
-    fn show(&mut self, line: &str) -> Result<()> {
-        let Some(data) = line.strip_prefix("data:").map(str::trim) else {
-            return Ok(());
-        };
+    fn show(&mut self, data: &str) -> Result<()> {
         if self.json {
             return text::say(&format!("{data}\n"));
         }

@@ -15,6 +15,7 @@ mod new;
 mod put;
 mod rollback;
 mod runs;
+mod stream;
 mod text;
 mod up;
 mod versions;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::parse_duration;
 use client::Client;
 
 /// Serverless machine-learning pipelines in one process.
@@ -114,6 +116,12 @@ impl Target {
     fn client(&self) -> Result<Client> {
         Client::new(&self.host, self.token.clone(), self.ca.as_deref())
     }
+}
+
+/// A duration that somebody typed, in milliseconds.
+fn millis(text: &str) -> Result<u64, String> {
+    let duration = parse_duration(text).map(|duration| duration.as_millis() as u64);
+    duration.ok_or_else(|| format!("`{text}` is no duration such as `30s`, `90m`, `6h` or `2d`"))
 }
 
 #[cfg(test)]

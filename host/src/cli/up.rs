@@ -46,7 +46,7 @@ pub struct Up {
     #[arg(long)]
     no_worker: bool,
     /// How log lines on the standard error output look
-    #[arg(long, default_value = "text")]
+    #[arg(long, env = "TIDEGATE_LOG", default_value = "text")]
     log: LogFormat,
 }
 

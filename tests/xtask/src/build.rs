@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::functions;
 use crate::setup::guest_toolchain::GuestToolchain;
 use crate::setup::target_dir::Folders;
-use crate::setup::{observers, onnxruntime, tools, workspace_root};
+use crate::setup::{onnxruntime, tools, workspace_root};
 
 /// What builds and runs need to know of this machine.
 #[derive(Debug)]
@@ -24,8 +24,6 @@ pub struct Machine {
     pub guests: GuestToolchain,
     /// ONNX Runtime's library.
     pub onnxruntime: PathBuf,
-    /// What tests look on with.
-    pub observers: PathBuf,
     /// Whether cargo must leave the lock file as it is.
     pub locked: bool,
 }
@@ -41,7 +39,6 @@ impl Machine {
             tools::note(&format!("functions: {}", guests.describe()));
             let onnxruntime = onnxruntime::find(&folders)?;
             tools::note(&format!("ONNX Runtime: {}", onnxruntime.display()));
-            let observers = observers::find(&folders)?;
             if folders.is_cold() {
                 tools::note("nothing is built yet: on two cores the first build takes about 20 minutes");
             }
@@ -50,7 +47,6 @@ impl Machine {
                 folders,
                 guests,
                 onnxruntime,
-                observers,
                 locked,
             })
         })
@@ -75,7 +71,6 @@ impl Machine {
             .env("TIDEGATE_BIN", self.folders.binaries().join("tidegate"))
             .env("TIDEGATE_FUNCTIONS", self.folders.functions())
             .env("TIDEGATE_ORT", &self.onnxruntime)
-            .env("TIDEGATE_OBSERVERS", &self.observers)
     }
 
     /// Builds the functions, then the host, the worker and the programs that try them.

@@ -10,6 +10,9 @@ use crate::event::Event;
 use crate::manifest::Function;
 use crate::store::{Condition, Order, StateWrite, StoreError};
 
+/// Invocations with lines that one search looks at.
+pub const SEARCHED: usize = 100_000;
+
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,45 +137,84 @@ pub struct Logged {
     pub line: LogLine,
 }
 
+/// Which lines are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct LogFilter {
+    /// Of this run only.
+    pub run: Option<String>,
+    /// Of this function only.
+    pub function: Option<String>,
+    /// Not before this time, in milliseconds since the Unix epoch.
+    pub since: Option<u64>,
+    /// With this text in them.
+    pub text: Option<String>,
+}
+
+impl LogFilter {
+    fn fits(&self, logged: &Logged) -> bool {
+        let LogLine { at, message, .. } = &logged.line;
+        self.function
+            .as_ref()
+            .is_none_or(|function| *function == logged.function)
+            && self.since.is_none_or(|since| *at >= since)
+            && self
+                .text
+                .as_ref()
+                .is_none_or(|text| message.contains(text.as_str()))
+    }
+}
+
+/// Lines that were found.
+#[derive(Debug, Clone, Serialize)]
+pub struct FoundLines {
+    /// The lines, oldest first.
+    pub lines: Vec<Logged>,
+    /// Whether the search went through all that is kept, or found as many lines as it was to.
+    pub complete: bool,
+}
+
 impl Records {
-    /// The latest `limit` lines of a run, a function, or both, oldest first.
-    pub async fn logs(
-        &self,
-        run: Option<&str>,
-        function: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Logged>, StoreError> {
+    /// The latest `limit` lines that fit. Without a run the newest runs are searched first, and at most [`SEARCHED`]
+    /// invocations.
+    pub async fn logs(&self, filter: &LogFilter, limit: usize) -> Result<FoundLines, StoreError> {
+        let run = filter.run.as_deref();
         let prefix = run.map_or(String::new(), |run| format!("{run}/"));
+        let mut searched = 0;
         let mut found = Vec::new();
         let mut after = None;
-        while found.len() < limit {
+        while found.len() < limit && searched < SEARCHED {
             let page = self
                 .store
                 .query(LOGS, &prefix, after.as_deref(), 200, Order::Descending)
                 .await?;
+            searched += page.entries.len();
             for (key, row) in page.entries {
                 let lines = match linked(&row.value) {
-                    None => lines_of(&key, &row.value, function),
+                    None => lines_of(&key, &row.value),
                     // Whoever asks for all runs sees the lines where they lie.
                     Some(_) if run.is_none() => Vec::new(),
-                    Some(kept) => self.lines_at(&kept, function).await?,
+                    Some(kept) => self.lines_at(&kept).await?,
                 };
-                found.extend(lines.into_iter().rev());
+                found.extend(lines.into_iter().rev().filter(|logged| filter.fits(logged)));
             }
             after = page.next;
             if after.is_none() {
                 break;
             }
         }
+        let complete = after.is_none() || found.len() >= limit;
         found.truncate(limit);
         found.reverse();
-        Ok(found)
+        Ok(FoundLines {
+            lines: found,
+            complete,
+        })
     }
 
     /// The lines that a link leads to.
-    async fn lines_at(&self, key: &str, function: Option<&str>) -> Result<Vec<Logged>, StoreError> {
+    async fn lines_at(&self, key: &str) -> Result<Vec<Logged>, StoreError> {
         let row = self.store.get(LOGS, key).await?;
-        Ok(row.map_or_else(Vec::new, |row| lines_of(key, &row.value, function)))
+        Ok(row.map_or_else(Vec::new, |row| lines_of(key, &row.value)))
     }
 }
 
@@ -181,16 +223,13 @@ fn linked(value: &[u8]) -> Option<String> {
     serde_json::from_slice(value).ok()
 }
 
-fn lines_of(key: &str, value: &[u8], function: Option<&str>) -> Vec<Logged> {
+fn lines_of(key: &str, value: &[u8]) -> Vec<Logged> {
     let mut parts = key.split('/');
     let (Some(run), Some(_at), Some(name), Some(event)) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Vec::new();
     };
-    if function.is_some_and(|wanted| wanted != name) {
-        return Vec::new();
-    }
     let version = parts.nth(1).and_then(|version| version.parse().ok());
     let lines: Vec<LogLine> = serde_json::from_slice(value).unwrap_or_default();
     let place = |line| Logged {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-pub use logs::{Level, LogBuffer, LogLine, Logged, log_writes};
+pub use logs::{FoundLines, Level, LogBuffer, LogFilter, LogLine, Logged, log_writes};
 pub use notice::{Notice, NoticeKind};
 pub use running::Running;
 pub use runs::{Batched, RunDetail, RunHead, RunState, RunSummary, StepRecord, StepState};

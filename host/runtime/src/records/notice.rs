@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Level;
 use crate::event::Event;
 use crate::sandbox::Usage;
 
@@ -76,6 +77,9 @@ pub struct Notice {
     /// In what unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// How much a log line matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
     /// In words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -104,6 +108,7 @@ impl Notice {
             done: None,
             total: None,
             unit: None,
+            level: None,
             message: None,
             data: None,
         }

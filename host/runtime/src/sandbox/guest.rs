@@ -113,6 +113,7 @@ impl Call {
             function: Some(self.spec.name.clone()),
             version: Some(self.spec.version),
             attempt: Some(self.attempt),
+            level: Some(level),
             message: Some(message.clone()),
             ..Notice::about(&self.event, NoticeKind::Log, at)
         });

@@ -1,7 +1,7 @@
 //! Batches: what is gathered, what commits together, and what becomes of an event that spoils one.
 
 use serde_json::{Value, json};
-use tidegate_runtime::records::{Batched, StepRecord, StepState};
+use tidegate_runtime::records::{Batched, LogFilter, StepRecord, StepState};
 
 use crate::bench::Bench;
 
@@ -60,7 +60,19 @@ async fn a_full_batch_is_one_invocation_and_a_step_in_the_run_of_each_event() {
         let emitted = if nth == first { 5 } else { 0 };
         assert_eq!((step.emitted.len(), step.usage.is_some()), (emitted, true));
         assert_eq!(bench.counter(&format!("k{nth}")).await, Some(1));
-        let lines = bench.platform.records().logs(Some(run), None, 10).await.unwrap();
+        let lines = bench
+            .platform
+            .records()
+            .logs(
+                &LogFilter {
+                    run: Some(run.to_owned()),
+                    ..LogFilter::default()
+                },
+                10,
+            )
+            .await
+            .unwrap()
+            .lines;
         assert_eq!(
             (
                 lines.len(),
@@ -73,9 +85,16 @@ async fn a_full_batch_is_one_invocation_and_a_step_in_the_run_of_each_event() {
     let all = bench
         .platform
         .records()
-        .logs(None, Some("count"), 100)
+        .logs(
+            &LogFilter {
+                function: Some("count".to_owned()),
+                ..LogFilter::default()
+            },
+            100,
+        )
         .await
-        .unwrap();
+        .unwrap()
+        .lines;
     assert_eq!(all.len(), 2);
 }
 

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use tidegate_runtime::records::{FoundLines, LogFilter};
 
 use super::limit;
 use crate::api::Faces;
@@ -13,18 +13,21 @@ use crate::api::error::{ApiError, Json, Query};
 pub(super) struct List {
     run: Option<String>,
     function: Option<String>,
+    since: Option<u64>,
+    grep: Option<String>,
     limit: Option<usize>,
 }
 
 pub(super) async fn list(
     State(faces): State<Faces>,
     Query(asked): Query<List>,
-) -> Result<Json<Value>, ApiError> {
-    let (run, function) = (asked.run.as_deref(), asked.function.as_deref());
-    let lines = faces
-        .platform
-        .records()
-        .logs(run, function, limit(asked.limit)?)
-        .await?;
-    Ok(Json(json!({ "lines": lines })))
+) -> Result<Json<FoundLines>, ApiError> {
+    let filter = LogFilter {
+        run: asked.run,
+        function: asked.function,
+        since: asked.since,
+        text: asked.grep,
+    };
+    let limit = limit(asked.limit)?;
+    Ok(Json(faces.platform.records().logs(&filter, limit).await?))
 }

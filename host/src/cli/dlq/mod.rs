@@ -9,9 +9,8 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::Target;
 use super::text::{self, tame};
-use crate::config::parse_duration;
+use super::{Target, millis};
 
 /// Shows, redrives and drops dead letters
 #[derive(Args)]
@@ -65,11 +64,6 @@ struct Filter {
     /// Letters at most
     #[arg(long)]
     limit: Option<usize>,
-}
-
-fn millis(text: &str) -> Result<u64, String> {
-    let duration = parse_duration(text).map(|duration| duration.as_millis() as u64);
-    duration.ok_or_else(|| format!("`{text}` is no duration such as `30s`, `90m`, `6h` or `2d`"))
 }
 
 impl Filter {

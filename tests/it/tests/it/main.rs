@@ -7,6 +7,7 @@ mod crash;
 mod dead_letters;
 mod documents;
 mod full_disk;
+mod logs;
 mod metrics;
 mod movielens;
 mod new;

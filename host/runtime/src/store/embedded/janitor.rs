@@ -1,4 +1,4 @@
-//! The janitor: a thread that removes blobs nobody names any more, and old done markers.
+//! The janitor: a thread that removes blobs nobody names any more, old done markers, and old log lines.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -13,6 +13,7 @@ use super::group::Prepared;
 use super::rows::{decode_value, key_within, scan};
 use super::writer::Request;
 use crate::effects::DONE;
+use crate::records::LOGS;
 use crate::store::{Condition, Order, StateWrite, StoreError, Unit};
 
 /// Between two rounds.
@@ -21,7 +22,9 @@ const ROUND: Duration = Duration::from_secs(3600);
 const KEEP_DONE_MS: u64 = 14 * 24 * 3600 * 1000;
 /// What is staged and not published for this long never will be.
 const KEEP_STAGED_MS: u64 = 24 * 3600 * 1000;
-/// Done markers that are looked at, and removed, in one go.
+/// Log lines are kept for this long after the invocation that they are of began.
+const KEEP_LOGS_MS: u64 = 14 * 24 * 3600 * 1000;
+/// Rows that are looked at, and removed, in one go.
 const CHUNK: usize = 256;
 /// Between two chunks, so that a round is never in the way.
 const BREATH: Duration = Duration::from_millis(5);
@@ -77,21 +80,39 @@ impl Janitor {
         {
             self.core.blobs.remove(&blob);
         }
-        match forget_done(
-            &self.core,
-            &self.requests,
-            &self.stop,
-            now.saturating_sub(KEEP_DONE_MS),
-        ) {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "old done markers removed"),
-            Err(error) => tracing::warn!(%error, "old done markers stay for now"),
+        for (rows, kept_ms) in [(&DONE_MARKERS, KEEP_DONE_MS), (&LOG_LINES, KEEP_LOGS_MS)] {
+            let before = now.saturating_sub(kept_ms);
+            match forget(rows, &self.core, &self.requests, &self.stop, before) {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(table = rows.table, removed, "old rows removed"),
+                Err(error) => tracing::warn!(table = rows.table, %error, "old rows stay for now"),
+            }
         }
     }
 }
 
-/// Removes the done markers that are older than `time`, a chunk at a time.
-pub(super) fn forget_done(
+/// Rows that are of no use after a while.
+pub(super) struct Aging {
+    table: &'static str,
+    /// When a row was written, in milliseconds, from its key and its value; none where neither tells.
+    written: fn(&str, &[u8]) -> Option<u64>,
+}
+
+/// What a done marker holds begins with its time.
+pub(super) const DONE_MARKERS: Aging = Aging {
+    table: DONE,
+    written: |_key, value| Some(u64::from_be_bytes(*value.first_chunk()?)),
+};
+
+/// The second part of the key of log lines is their time.
+pub(super) const LOG_LINES: Aging = Aging {
+    table: LOGS,
+    written: |key, _value| key.split('/').nth(1)?.parse().ok(),
+};
+
+/// Removes rows that were written before `time`, a chunk at a time.
+pub(super) fn forget(
+    rows: &Aging,
     core: &Core,
     requests: &mpsc::Sender<Request>,
     stop: &CancellationToken,
@@ -99,11 +120,13 @@ pub(super) fn forget_done(
 ) -> Result<usize, StoreError> {
     let (mut removed, mut after) = (0, None);
     while !stop.is_cancelled() {
-        let chunk = markers(core, after.as_deref())?;
+        let chunk = chunk_of(rows, core, after.as_deref())?;
         let Some((last, _, _)) = chunk.last() else { break };
         after = Some(last.clone());
         let old = chunk.into_iter().filter(|(_, _, written)| *written < time);
-        let state: Vec<_> = old.map(|(key, version, _)| deletion(key, version)).collect();
+        let state: Vec<_> = old
+            .map(|(key, version, _)| deletion(rows.table, key, version))
+            .collect();
         removed += state.len();
         commit(
             requests,
@@ -117,22 +140,20 @@ pub(super) fn forget_done(
     Ok(removed)
 }
 
-/// The next markers: key, version, time.
-fn markers(core: &Core, after: Option<&str>) -> Result<Vec<(String, u64, u64)>, StoreError> {
-    let Some(range) = scan(DONE, "", after, Order::Ascending)? else {
+/// The next rows: key, version, time.
+fn chunk_of(aging: &Aging, core: &Core, after: Option<&str>) -> Result<Vec<(String, u64, u64)>, StoreError> {
+    let Some(range) = scan(aging.table, "", after, Order::Ascending)? else {
         return Ok(Vec::new());
     };
     let rows = core.state.range::<Vec<u8>, _>(range).take(CHUNK);
-    let marker = |row: fjall::Guard| {
+    let aged = |row: fjall::Guard| {
         let (key, value) = row.into_inner().map_err(StoreError::new)?;
         let value = decode_value(&value)?;
-        let written = value
-            .value
-            .first_chunk()
-            .map_or(u64::MAX, |time| u64::from_be_bytes(*time));
-        Ok((key_within(DONE, &key)?, value.version, written))
+        let key = key_within(aging.table, &key)?;
+        let written = (aging.written)(&key, &value.value).unwrap_or(u64::MAX);
+        Ok((key, value.version, written))
     };
-    rows.map(marker).collect()
+    rows.map(aged).collect()
 }
 
 fn commit(requests: &mpsc::Sender<Request>, unit: Unit) -> Result<(), StoreError> {
@@ -151,9 +172,9 @@ fn commit(requests: &mpsc::Sender<Request>, unit: Unit) -> Result<(), StoreError
         .map_err(StoreError::new)
 }
 
-fn deletion(key: String, version: u64) -> StateWrite {
+fn deletion(table: &str, key: String, version: u64) -> StateWrite {
     StateWrite {
-        table: DONE.into(),
+        table: table.into(),
         key,
         value: None,
         condition: Condition::Version(version),

@@ -354,7 +354,10 @@ async fn old_done_markers_are_forgotten() {
         .await
         .unwrap();
     let (core, requests) = (store.core.clone(), store.requests.clone());
-    let forget = move || janitor::forget_done(&core, &requests, &CancellationToken::new(), 700);
+    let forget = move || {
+        let never = CancellationToken::new();
+        janitor::forget(&janitor::DONE_MARKERS, &core, &requests, &never, 700)
+    };
     assert_eq!(tokio::task::spawn_blocking(forget).await.unwrap().unwrap(), 700);
     let left = store
         .query(crate::effects::DONE, "", None, 1000, Order::Ascending)
@@ -362,4 +365,35 @@ async fn old_done_markers_are_forgotten() {
         .unwrap();
     assert_eq!((left.entries.len(), left.entries[0].0.as_str()), (301, "f/0700"));
     assert!(store.get("other", "k").await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_lines_are_forgotten_by_the_time_of_their_invocation() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let keys = [
+        "01A/00000000000699/f/e/1/1",
+        "01A/00000000000700/f/e/1/1",
+        "01B/odd",
+    ];
+    let state = keys.map(|key| put(crate::records::LOGS, key, "[]")).to_vec();
+    store
+        .commit(Unit {
+            state,
+            ..Unit::default()
+        })
+        .await
+        .unwrap();
+    let (core, requests) = (store.core.clone(), store.requests.clone());
+    let forget = move || {
+        let never = CancellationToken::new();
+        janitor::forget(&janitor::LOG_LINES, &core, &requests, &never, 700)
+    };
+    assert_eq!(tokio::task::spawn_blocking(forget).await.unwrap().unwrap(), 1);
+    let left = store
+        .query(crate::records::LOGS, "", None, 10, Order::Ascending)
+        .await
+        .unwrap();
+    let left: Vec<&str> = left.entries.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(left, &keys[1..]);
 }
