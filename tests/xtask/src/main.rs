@@ -7,6 +7,7 @@ mod build;
 mod ci;
 mod demo;
 mod functions;
+mod fuzz;
 mod setup;
 mod sim;
 mod test;
@@ -24,6 +25,7 @@ Commands:
   functions   build the functions (WebAssembly components)
   bench       measure, beside the peers and the limits the project set itself
   sim         simulate the dispatcher with seeds: crashes, failing calls, deliveries that come twice
+  fuzz        let libFuzzer look for bytes that the manifest, events, components or S3 do not stand
   ci          what CI runs: `test`, with output for a log and the lock file fixed
 
 `cargo xtask <COMMAND> --help` says more.
@@ -53,13 +55,14 @@ fn run(args: &[String]) -> Result<()> {
         "functions" => functions::run(rest),
         "bench" => bench::run(rest),
         "sim" => sim::run(rest),
+        "fuzz" => fuzz::run(rest),
         "ci" => ci::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
         }
         other => {
-            bail!("no command `{other}`; there are `demo`, `test`, `functions`, `bench`, `sim` and `ci`")
+            bail!("no command `{other}`; there are `demo`, `test`, `functions`, `bench`, `sim`, `fuzz` and `ci`")
         }
     }
 }
