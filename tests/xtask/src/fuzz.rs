@@ -36,7 +36,9 @@ pub fn run(args: &[String]) -> Result<()> {
     let (target, seconds) = match args {
         [target] => (target, 60_u64),
         [target, flag, seconds] if flag == "--seconds" => {
-            let seconds = seconds.parse().with_context(|| format!("`{seconds}` is no number of seconds"))?;
+            let seconds = seconds
+                .parse()
+                .with_context(|| format!("`{seconds}` is no number of seconds"))?;
             (target, seconds)
         }
         _ => bail!("`fuzz` takes a target and `--seconds N`"),
@@ -50,7 +52,12 @@ pub fn run(args: &[String]) -> Result<()> {
     build(&root, &folders, &host)?;
     let found = folders.cache.join("fuzz").join(target);
     std::fs::create_dir_all(&found).with_context(|| format!("cannot make `{}`", found.display()))?;
-    let program = folders.target.join("fuzz").join(&host).join("debug").join(format!("fuzz-{target}"));
+    let program = folders
+        .target
+        .join("fuzz")
+        .join(&host)
+        .join("debug")
+        .join(format!("fuzz-{target}"));
     tools::step(&format!("fuzzing {target} for {seconds} s"), || {
         let mut fuzz = std::process::Command::new(program);
         fuzz.arg(&found)
@@ -68,7 +75,14 @@ fn build(root: &Path, folders: &Folders, host: &str) -> Result<()> {
     tools::step("building the fuzzers", || {
         let mut build = tools::cargo();
         build
-            .args(["build", "--package", "tidegate-fuzz", "--features", "libfuzzer", "--bins"])
+            .args([
+                "build",
+                "--package",
+                "tidegate-fuzz",
+                "--features",
+                "libfuzzer",
+                "--bins",
+            ])
             .args(["--target", host])
             .env("CARGO_TARGET_DIR", folders.target.join("fuzz"))
             .env("RUSTFLAGS", COVERAGE)

@@ -62,7 +62,9 @@ fn run(args: &[String]) -> Result<()> {
             Ok(())
         }
         other => {
-            bail!("no command `{other}`; there are `demo`, `test`, `functions`, `bench`, `sim`, `fuzz` and `ci`")
+            bail!(
+                "no command `{other}`; there are `demo`, `test`, `functions`, `bench`, `sim`, `fuzz` and `ci`"
+            )
         }
     }
 }
