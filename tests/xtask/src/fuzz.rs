@@ -16,8 +16,7 @@ Usage: cargo xtask fuzz TARGET [--seconds N]
   TARGET        manifest, event, component or s3
   --seconds N   how long (default: 60)
 
-It needs a C++ compiler for libFuzzer. The first build takes about 15 minutes on two cores: every crate is built
-anew, with coverage.
+It needs a C++ compiler for libFuzzer. The first build is a long one: every crate is built anew, with coverage.
 ";
 
 const TARGETS: [&str; 4] = ["manifest", "event", "component", "s3"];
