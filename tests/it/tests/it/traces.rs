@@ -108,7 +108,9 @@ async fn one_trace_goes_from_an_upload_to_the_model() -> Result<()> {
     let both = until("both sides of the inference", LIMIT, async || {
         let of_trace = |span: &Span| span.trace == spans[0].trace;
         let spans: Vec<Span> = collector.spans()?.into_iter().filter(of_trace).collect();
-        Ok(spans.iter().any(|span| span.kind == "CLIENT").then_some(spans))
+        let has = |told: &dyn Fn(&Span) -> bool| spans.iter().any(told);
+        let whole = has(&|span| span.kind == "CLIENT") && has(&|span| span.service == "tidegate-worker");
+        Ok(whole.then_some(spans))
     });
     let spans = both.await?;
     assert_eq!(root_of(&spans).name, "POST function");
