@@ -12,6 +12,7 @@ pub mod deploy;
 pub mod dispatch;
 pub mod effects;
 pub mod event;
+mod foreground;
 pub mod imports;
 pub mod inference;
 pub mod jobs;
@@ -25,4 +26,6 @@ pub mod store;
 pub mod trigger;
 pub mod world;
 
-pub use platform::{Accepted, AliasError, DeployError, EmitError, Platform, PlatformConfig, Traffic, check};
+pub use platform::{
+    Accepted, AliasError, DeployError, EmitError, Platform, PlatformConfig, Routed, Traffic, check,
+};

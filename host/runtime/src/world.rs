@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tidegate_trace::Spans;
 
 use crate::clock::Clock;
+use crate::foreground::Foreground;
 
 /// A task that runs by itself.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -61,6 +62,6 @@ impl Chance for Machine {
 
 impl Spawner for Machine {
     fn spawn(&self, task: Task) {
-        tokio::spawn(task);
+        tokio::spawn(Foreground::new(task));
     }
 }

@@ -62,7 +62,9 @@ async fn told(host: &str, url: &str) -> String {
         .unwrap_or_else(|error| panic!("{error}"));
     let body = Empty::<Bytes>::new().map_err(|never| match never {});
     let request = http::Request::get(format!("http://localhost/fetch?{url}")).body(body.boxed_unsync());
-    let response = platform.http(request.unwrap()).await;
+    let request = request.unwrap();
+    let routed = platform.route(&request).unwrap_or_else(|_| panic!("no route"));
+    let response = platform.http(routed, request).await;
     let told = response.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(told.to_vec()).unwrap()
 }

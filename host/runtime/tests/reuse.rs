@@ -59,7 +59,8 @@ async fn get(platform: &Platform, path: &str) -> (u16, String) {
     let request = http::Request::get(format!("http://localhost{path}"))
         .body(body.boxed_unsync())
         .unwrap();
-    let response = platform.http(request).await;
+    let routed = platform.route(&request).unwrap_or_else(|_| panic!("no route"));
+    let response = platform.http(routed, request).await;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())

@@ -124,8 +124,13 @@ impl Bench {
             .boxed_unsync();
         let request = http::Request::get("/hello/ada")
             .header("x-request-id", id)
-            .body(body);
-        self.platform.http(request.unwrap()).await.status().as_u16()
+            .body(body)
+            .unwrap();
+        let answer = match self.platform.route(&request) {
+            Ok(routed) => self.platform.http(routed, request).await,
+            Err(answer) => answer,
+        };
+        answer.status().as_u16()
     }
 
     async fn state_of(&self, version: u64) -> VersionState {

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use serde_json::json;
-use tidegate_runtime::dispatch::NoPlace;
+use tidegate_runtime::Routed;
+use tidegate_runtime::dispatch::{NoPlace, Place as Invocation};
 use tidegate_runtime::manifest::Function;
 use tidegate_runtime::sandbox::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,11 +19,14 @@ use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
 use super::error::ApiError;
-use super::outgoing::{self, Slots};
+use super::outgoing;
 use super::traced::{Entered, TRACEPARENT};
 use super::{Faces, guard, metrics, objects, v1, worker};
 use crate::recorder::{Place, Record};
 use crate::server::{Handler, Incoming, Peer, Unhurried};
+
+/// The places that a request takes: one of all requests, one of its function's, and one of all invocations.
+type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit, Invocation);
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -127,32 +131,29 @@ impl Gateway {
                 "the host is being stopped",
             ));
         }
-        let spec =
-            self.faces
-                .platform
-                .route(request.method().as_str(), request.uri().path(), request.headers());
-        let slots = self.slots_for(spec.as_deref()).await?;
+        let routed = match self.faces.platform.route(&request) {
+            Ok(routed) => routed,
+            Err(answer) => return Ok(answer),
+        };
+        let places = self.places_for(&routed.spec).await?;
         let bound = self.faces.config.gateway.max_body;
         if objects::announced(request.headers()).is_some_and(|size| size > bound) {
             return Err(ApiError::too_large("the request's body", bound));
         }
         let (request, exceeded) = self.bounded(request, bound);
-        let response = match spec
-            .as_deref()
-            .and_then(|spec| place_of(spec, request.uri().path()))
-        {
-            Some((function, place)) => self.recorded(function, place, request, bound).await,
-            None => self.faces.platform.http(request).await,
+        let response = match place_of(&routed.spec, request.uri().path()) {
+            Some(place) => self.recorded(routed, place, request, bound).await,
+            None => self.faces.platform.http(routed, request).await,
         };
         if exceeded.load(Ordering::Relaxed) {
             return Err(ApiError::too_large("the request's body", bound));
         }
         let pause = self.faces.config.gateway.write_timeout;
-        Ok(outgoing::hold(response, slots, pause))
+        Ok(outgoing::hold(response, places, pause))
     }
 
     /// Room for one more request, of all and of this function, and for one more invocation; waits for it a little.
-    async fn slots_for(&self, spec: Option<&Function>) -> Result<Slots, ApiError> {
+    async fn places_for(&self, spec: &Function) -> Result<Places, ApiError> {
         let wait = self.faces.config.gateway.queue_wait;
         let all = take(self.slots.clone(), wait).await.ok_or_else(|| {
             let message = format!(
@@ -161,9 +162,6 @@ impl Gateway {
             );
             ApiError::busy(StatusCode::SERVICE_UNAVAILABLE, message)
         })?;
-        let Some(spec) = spec else {
-            return Ok((Some(all), None, None));
-        };
         let own = take(self.slots_of(spec), wait).await.ok_or_else(|| {
             let message = format!(
                 "function `{}` has its `concurrency` of {} requests",
@@ -178,7 +176,7 @@ impl Gateway {
             };
             ApiError::busy(status, full.to_string())
         })?;
-        Ok((Some(all), Some(own), Some(place)))
+        Ok((all, own, place))
     }
 
     fn slots_of(&self, spec: &Function) -> Arc<Semaphore> {
@@ -208,13 +206,13 @@ impl Gateway {
 
     async fn recorded(
         &self,
-        function: String,
+        routed: Routed,
         place: Place,
         request: Request<Body>,
         bound: u64,
     ) -> Response<Body> {
         let (at, started) = (chrono::Utc::now().timestamp_millis(), Instant::now());
-        let path = request.uri().path().to_owned();
+        let (function, path) = (routed.spec.name.clone(), request.uri().path().to_owned());
         let traceparent = header_text(request.headers(), TRACEPARENT).unwrap_or_default();
         let (head, body) = request.into_parts();
         let Ok(asked) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
@@ -223,7 +221,7 @@ impl Gateway {
         let response = self
             .faces
             .platform
-            .http(Request::from_parts(head, full(asked.clone())))
+            .http(routed, Request::from_parts(head, full(asked.clone())))
             .await;
         let duration = started.elapsed();
         let (head, body) = response.into_parts();
@@ -285,10 +283,10 @@ async fn take(slots: Arc<Semaphore>, wait: Duration) -> Option<OwnedSemaphorePer
 }
 
 /// Where a request of this function is recorded, if it is.
-fn place_of(spec: &Function, path: &str) -> Option<(String, Place)> {
+fn place_of(spec: &Function, path: &str) -> Option<Place> {
     let record = spec.record.as_ref()?;
     let wanted = record.routes.is_empty() || record.routes.iter().any(|route| route == path);
-    wanted.then(|| (spec.name.clone(), Place::from(record)))
+    wanted.then(|| Place::from(record))
 }
 
 fn limited(body: Body, bound: u64) -> Body {

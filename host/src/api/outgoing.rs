@@ -12,16 +12,9 @@ use futures::FutureExt as _;
 use http::Response;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
-use tidegate_runtime::dispatch::Place;
 use tidegate_runtime::sandbox::Body;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
-/// The places that a request takes: one of all requests, one of its function's, and one of all invocations.
-pub(super) type Slots = (
-    Option<OwnedSemaphorePermit>,
-    Option<OwnedSemaphorePermit>,
-    Option<Place>,
-);
 /// An answer that is complete frees its places at once when it is not larger: its function has ended, and a
 /// connection's own buffers hold as much.
 const SMALL: usize = 64 << 10;
@@ -30,7 +23,11 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 type Piece = Result<Frame<Bytes>, Failed>;
 
 /// Takes the places until the answer was sent. A client that takes nothing of it for `pause` loses the rest.
-pub(super) fn hold(response: Response<Body>, slots: Slots, pause: Duration) -> Response<Body> {
+pub(super) fn hold<S: Send + 'static>(
+    response: Response<Body>,
+    places: S,
+    pause: Duration,
+) -> Response<Body> {
     let (head, mut body) = response.into_parts();
     let hint = body.size_hint();
     // What is complete is there at once, and fast; what is not goes through a task of its own.
@@ -57,7 +54,7 @@ pub(super) fn hold(response: Response<Body>, slots: Slots, pause: Duration) -> R
         if send(first, body, &sender, pause).await {
             ended.store(true, Ordering::Release);
         }
-        drop(slots);
+        drop(places);
     });
     Response::from_parts(head, outgoing.boxed_unsync())
 }
@@ -136,7 +133,7 @@ mod tests {
     async fn held(body: Body) -> (Arc<Semaphore>, Body) {
         let slots = Arc::new(Semaphore::new(1));
         let slot = slots.clone().acquire_owned().await.unwrap();
-        let response = hold(Response::new(body), (Some(slot), None, None), PAUSE);
+        let response = hold(Response::new(body), slot, PAUSE);
         (slots, response.into_body())
     }
 

@@ -1,12 +1,17 @@
 //! The benchmarks: what Tidegate does on this machine, beside a peer or the limit the project set itself.
 
+mod backlog;
+mod commits;
 mod events;
 mod hello;
+mod idle;
 mod ingest;
 mod latency;
 mod load;
+mod neighbours;
 mod peer;
 mod predict;
+mod restate;
 mod stage;
 mod start_up;
 mod table;
@@ -18,7 +23,18 @@ use clap::Parser;
 
 use crate::table::Table;
 
-const NAMES: [&str; 6] = ["start", "hello", "latency", "events", "predict", "ingest"];
+const NAMES: [&str; 10] = [
+    "start",
+    "hello",
+    "latency",
+    "events",
+    "commits",
+    "backlog",
+    "idle",
+    "neighbours",
+    "predict",
+    "ingest",
+];
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", about)]
@@ -63,6 +79,10 @@ async fn run(args: &Args) -> Result<()> {
             "hello" => hello::measure(args, &mut table).await,
             "latency" => latency::measure(&mut table).await,
             "events" => events::measure(&mut table).await,
+            "commits" => commits::measure(&args.cache, &mut table).await,
+            "backlog" => backlog::measure(&mut table).await,
+            "idle" => idle::measure(&mut table).await,
+            "neighbours" => neighbours::measure(&mut table).await,
             "predict" => predict::measure(args, &mut table).await,
             _ => ingest::measure(&args.manifest, &mut table).await,
         };

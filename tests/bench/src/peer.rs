@@ -138,7 +138,8 @@ pub fn free_port() -> Result<u16> {
     Ok(listener.local_addr().context("no free port")?.port())
 }
 
-async fn run(command: &mut Command) -> Result<()> {
+/// Runs a command that must succeed, quietly.
+pub async fn run(command: &mut Command) -> Result<()> {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().await;
     let status = status.with_context(|| format!("cannot run {command:?}"))?;
     ensure!(status.success(), "{command:?} ended with {status}");

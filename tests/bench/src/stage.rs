@@ -28,20 +28,48 @@ pub fn nothing() -> Value {
 
 /// A host with the function `noop`, and the folder that holds its manifest.
 pub async fn host() -> Result<(Host, TempDir)> {
+    host_with(MANIFEST).await
+}
+
+/// A host with a manifest of one's own, and the folder that holds it.
+pub async fn host_with(manifest: &str) -> Result<(Host, TempDir)> {
     let folder = tempfile::Builder::new()
         .prefix("tidegate-bench-")
         .tempdir()
         .context("no temporary folder")?;
-    let manifest = folder.path().join("tidegate.toml");
-    std::fs::write(&manifest, MANIFEST).with_context(|| format!("cannot write `{}`", manifest.display()))?;
+    let file = folder.path().join("tidegate.toml");
+    std::fs::write(&file, manifest).with_context(|| format!("cannot write `{}`", file.display()))?;
     let env = vec![("RUST_LOG".to_owned(), "warn".to_owned())];
     let host = Host::start(Options {
-        manifest: Some(manifest),
+        manifest: Some(file),
         env,
         ..Options::default()
     })
     .await?;
     Ok((host, folder))
+}
+
+/// Bytes of a process' resident memory.
+pub fn resident(pid: i32) -> Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).context("the host is gone")?;
+    let pages: f64 = field(&text, 1)?;
+    Ok(pages * rustix::param::page_size() as f64)
+}
+
+/// CPU time that a process has taken.
+pub fn cpu(pid: i32) -> Result<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the host is gone")?;
+    // `pid (name) state ...`, and the name may hold anything.
+    let rest = text.rsplit_once(')').context("no state of the host")?.1;
+    let ticks = field(rest, 11)? + field(rest, 12)?;
+    Ok(Duration::from_secs_f64(
+        ticks / rustix::param::clock_ticks_per_second() as f64,
+    ))
+}
+
+fn field(text: &str, place: usize) -> Result<f64> {
+    let field = text.split_whitespace().nth(place).context("a short line")?;
+    field.parse().context("no number")
 }
 
 /// How many events `function` has handled, by the host's own count.

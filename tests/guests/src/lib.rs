@@ -1,5 +1,7 @@
 //! A guest that does what its event asks for, good or bad: what the tests of the host send it.
 
+use std::collections::VecDeque;
+
 use serde::Deserialize;
 use tidegate_sdk::prelude::*;
 
@@ -15,6 +17,10 @@ enum Deed {
     Count { key: String },
     /// Emit this many events of type `Echo`.
     Emit { count: u32 },
+    /// Emit this many events that ask for nothing.
+    Flood { kind: String, count: u32 },
+    /// Emit an event of the first type, which asks for the same with the others.
+    Pass { to: VecDeque<String> },
     /// Write an object, read it back before it is committed, and delete another.
     Objects {
         bucket: String,
@@ -66,6 +72,18 @@ async fn handle(event: Event) -> Result<(), Failure> {
         Deed::Emit { count } => {
             for number in 0..count {
                 events::emit("Echo", &serde_json::json!({ "number": number }))?;
+            }
+            Ok(())
+        }
+        Deed::Flood { kind, count } => {
+            for _ in 0..count {
+                events::emit(&kind, &serde_json::json!({ "do": "nothing" }))?;
+            }
+            Ok(())
+        }
+        Deed::Pass { mut to } => {
+            if let Some(next) = to.pop_front() {
+                events::emit(&next, &serde_json::json!({ "do": "pass", "to": to }))?;
             }
             Ok(())
         }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Platform;
 use super::apps::Splits;
+use super::requests::Routed;
 use crate::deploy::Deployable;
 use crate::dispatch::{Dispatcher, drained};
 use crate::manifest::Function;
@@ -76,6 +77,15 @@ impl Fleet {
     /// A version that is loaded.
     pub(super) fn running(&self, function: &str, version: u64) -> Option<&Running> {
         self.running.get(&(function.to_owned(), version))
+    }
+
+    /// A version that answers requests.
+    pub(super) fn routed(&self, function: &str, version: u64) -> Option<Routed> {
+        let function = &self.running(function, version)?.function;
+        let Program::Http(program) = &function.component.program else {
+            return None;
+        };
+        Some(Routed::new(function.spec.clone(), program.clone()))
     }
 
     /// The live versions of a function.

@@ -20,6 +20,7 @@ pub use self::aliases::AliasError;
 pub use self::apps::{LIVE, Traffic};
 pub use self::buckets::BUCKETS;
 pub use self::deployment::{DeployError, check};
+pub use self::requests::Routed;
 pub use self::versions::{KEPT, VersionInfo, VersionState};
 
 use self::fleet::Fleet;

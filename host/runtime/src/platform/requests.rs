@@ -12,7 +12,7 @@ use crate::dispatch::{NoPlace, Place};
 use crate::effects::{DONE, Draft, Ending, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
-use crate::sandbox::{Answered, Body, Call, Failure, HttpFunction, Program};
+use crate::sandbox::{Answered, Body, Call, Failure, HttpFunction};
 use crate::store::{CommitError, StoreError};
 use crate::trigger::RouteError;
 
@@ -56,34 +56,38 @@ impl Once {
     }
 }
 
+/// The version of a function that a request goes to.
+pub struct Routed {
+    /// What its manifest says of it.
+    pub spec: Arc<Function>,
+    program: Arc<HttpFunction>,
+}
+
+impl Routed {
+    pub(super) fn new(spec: Arc<Function>, program: Arc<HttpFunction>) -> Self {
+        Self { spec, program }
+    }
+}
+
 impl Platform {
-    /// Answers a request by the function that its route names.
-    pub async fn http(&self, request: http::Request<Body>) -> http::Response<Body> {
-        let route = self
-            .services
-            .router()
-            .http(request.method().as_str(), request.uri().path());
-        match route {
-            Err(error) => no_route(&request, &error),
-            Ok((function, _params)) => match self.http_function(&function, request.headers()) {
-                Some((spec, program)) => {
-                    let event = self.request_event(&request);
-                    let marks = event.marks(&spec.name, event.context());
-                    self.answer(spec, program, event, request).instrument(marks).await
-                }
-                None => problem(
-                    http::StatusCode::SERVICE_UNAVAILABLE,
-                    "the function is being replaced",
-                ),
-            },
-        }
+    /// The version of a function that a request goes to, or what it is answered where there is none.
+    pub fn route<B>(&self, request: &http::Request<B>) -> Result<Routed, http::Response<Body>> {
+        let router = self.services.router();
+        let found = router.http(request.method().as_str(), request.uri().path());
+        let (function, _params) = found.map_err(|error| no_route(request, &error))?;
+        let version = router.version(&function, &self.falls_by(request.headers()));
+        let routed = version.and_then(|version| self.fleet().routed(&function, version));
+        routed.ok_or_else(|| {
+            let unavailable = http::StatusCode::SERVICE_UNAVAILABLE;
+            problem(unavailable, "the function is being replaced")
+        })
     }
 
-    /// The version of a function that a request would go to.
-    pub fn route(&self, method: &str, path: &str, headers: &http::HeaderMap) -> Option<Arc<Function>> {
-        let (function, _params) = self.services.router().http(method, path).ok()?;
-        let version = self.version(&function, headers)?;
-        Some(self.fleet().running(&function, version)?.function.spec.clone())
+    /// Answers a request by the function that it was routed to.
+    pub async fn http(&self, routed: Routed, request: http::Request<Body>) -> http::Response<Body> {
+        let event = self.request_event(&request);
+        let marks = event.marks(&routed.spec.name, event.context());
+        self.answer(routed, event, request).instrument(marks).await
     }
 
     /// A place for a request to a function; one that has to wait longer is told what is full.
@@ -92,27 +96,12 @@ impl Platform {
         place.map_err(|_| self.services.gate.full(&function.tenant))
     }
 
-    /// The version that a request falls to: with the same `Idempotency-Key` or `X-Request-Id` always the same.
-    fn version(&self, function: &str, headers: &http::HeaderMap) -> Option<u64> {
+    /// By what a request falls to a version: one with the same `Idempotency-Key` or `X-Request-Id` to the same.
+    fn falls_by(&self, headers: &http::HeaderMap) -> String {
         let named = headers.get(IDEMPOTENCY_KEY).or_else(|| headers.get(REQUEST_ID));
-        let key = match named.and_then(|name| name.to_str().ok()) {
+        match named.and_then(|name| name.to_str().ok()) {
             Some(name) => name.to_owned(),
             None => self.services.new_id(),
-        };
-        self.services.router().version(function, &key)
-    }
-
-    fn http_function(
-        &self,
-        name: &str,
-        headers: &http::HeaderMap,
-    ) -> Option<(Arc<Function>, Arc<HttpFunction>)> {
-        let version = self.version(name, headers)?;
-        let fleet = self.fleet();
-        let function = &fleet.running(name, version)?.function;
-        match &function.component.program {
-            Program::Http(program) => Some((function.spec.clone(), program.clone())),
-            Program::Event(_) => None,
         }
     }
 
@@ -125,8 +114,7 @@ impl Platform {
     /// Runs an HTTP function. One that may write is answered only when its effects are committed.
     async fn answer(
         &self,
-        spec: Arc<Function>,
-        program: Arc<HttpFunction>,
+        Routed { spec, program }: Routed,
         event: Event,
         request: http::Request<Body>,
     ) -> http::Response<Body> {
@@ -221,7 +209,7 @@ fn problem(status: http::StatusCode, message: &str) -> http::Response<Body> {
     response
 }
 
-fn no_route(request: &http::Request<Body>, error: &RouteError) -> http::Response<Body> {
+fn no_route<B>(request: &http::Request<B>, error: &RouteError) -> http::Response<Body> {
     let (method, path) = (request.method(), request.uri().path());
     match error {
         RouteError::NotFound => problem(

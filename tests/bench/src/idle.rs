@@ -1,0 +1,64 @@
+//! Ten thousand functions that wait for events: what they cost while nothing comes.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::stage;
+use crate::table::{Table, duration, whole};
+
+const FUNCTIONS: usize = 10_000;
+/// Over which the idle host's CPU time is measured.
+const REST: Duration = Duration::from_secs(5);
+
+/// Measures it.
+pub async fn measure(table: &mut Table) -> Result<()> {
+    let none = {
+        let (host, _folder) = stage::host_with(&manifest(1)).await?;
+        stage::resident(host.pid())?
+    };
+    let (mut host, _folder) = stage::host_with(&manifest(FUNCTIONS)).await?;
+    host.kill().await?;
+    let started = Instant::now();
+    host.restart().await?;
+    let start = started.elapsed();
+    let many = stage::resident(host.pid())?;
+    let each = (many - none) / FUNCTIONS as f64;
+    table.plain(
+        &format!(
+            "{} idle functions, resident memory of the host",
+            whole(FUNCTIONS as f64)
+        ),
+        format!("{} MB, {:.1} kB a function", whole(many / 1e6), each / 1e3),
+        format!("with one function {} MB", whole(none / 1e6)),
+    );
+    table.plain(
+        "the same, from the start of the process until it is ready",
+        duration(start.as_secs_f64() * 1e3),
+        String::new(),
+    );
+    let before = stage::cpu(host.pid())?;
+    tokio::time::sleep(REST).await;
+    let spent = stage::cpu(host.pid())? - before;
+    let share = 100.0 * spent.as_secs_f64() / REST.as_secs_f64();
+    table.plain(
+        "the same, share of one core while nothing comes",
+        format!("{share:.1} %"),
+        String::new(),
+    );
+    Ok(())
+}
+
+fn manifest(functions: usize) -> String {
+    let mut text = "[app]\nname = \"bench\"\n".to_owned();
+    for number in 0..functions {
+        let _infallible = write!(
+            text,
+            "\n[[function]]\nname = \"idle-{number}\"\ncomponent = \"tidegate_guests.wasm\"\n\
+             trigger = [{{ event = \"Idle{number}\" }}]\ngrants.objects.read = [\"bench/\"]\n\
+             grants.state.read = [\"bench\"]\ngrants.events.emit = [\"Never\"]\n"
+        );
+    }
+    text
+}
