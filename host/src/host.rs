@@ -256,6 +256,7 @@ async fn faces(config: Config, spans: Spans) -> Result<(Faces, watch::Receiver<O
     let platform_config = PlatformConfig {
         component_dirs: config.components.clone(),
         places: config.invocations.clone(),
+        requests: config.requests,
         spans: spans.clone(),
         ..PlatformConfig::new(config.data_dir.clone())
     };

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::dispatch::{Gate, Places};
 use crate::inference::Inference;
 use crate::metrics::Metrics;
-use crate::records::Records;
+use crate::records::{KeptRequests, Records};
 use crate::store::Store;
 use crate::trigger::Router;
 use crate::world::World;
@@ -41,18 +41,25 @@ pub struct Services {
 impl Services {
     /// Shared parts over a store, with no function deployed.
     pub fn new(store: Arc<dyn Store>, inference: Arc<dyn Inference>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Self::in_world(World::real(clock), store, inference, Places::default())
+        Self::in_world(
+            World::real(clock),
+            store,
+            inference,
+            Places::default(),
+            KeptRequests::default(),
+        )
     }
 
-    /// The same in a world of one's own, with so many places for invocations.
+    /// The same in a world of one's own, with so many places for invocations and records of requests.
     pub fn in_world(
         world: World,
         store: Arc<dyn Store>,
         inference: Arc<dyn Inference>,
         places: Places,
+        requests: KeptRequests,
     ) -> Arc<Self> {
         Arc::new(Self {
-            records: Records::new(store.clone()),
+            records: Records::new(store.clone(), requests),
             store,
             inference,
             metrics: Metrics::default(),

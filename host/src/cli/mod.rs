@@ -13,6 +13,7 @@ mod logs;
 mod models;
 mod new;
 mod put;
+mod requests;
 mod rollback;
 mod runs;
 mod stream;
@@ -49,6 +50,7 @@ enum Command {
     Invoke(invoke::Invoke),
     Events(events::Events),
     Runs(runs::Runs),
+    Requests(requests::Requests),
     Dlq(dlq::Dlq),
     Logs(logs::Logs),
     Models(models::Models),
@@ -104,6 +106,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Invoke(invoke) => invoke.run().await?,
         Command::Events(events) => events.run().await?,
         Command::Runs(runs) => runs.run().await?,
+        Command::Requests(requests) => requests.run().await?,
         Command::Dlq(dlq) => dlq.run().await?,
         Command::Logs(logs) => logs.run().await?,
         Command::Models(models) => models.run().await?,

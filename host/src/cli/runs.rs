@@ -40,11 +40,11 @@ impl Runs {
             let answer = client
                 .get(&format!("/api/v1/runs/{}", client::part(run)), &[])
                 .await?;
-            return if self.target.json {
-                text::say_json(&answer)
-            } else {
-                show(&answer)
-            };
+            if self.target.json {
+                return text::say_json(&answer);
+            }
+            show(&answer)?;
+            return text::say(&trace_of(&answer));
         }
         let answer = client
             .get("/api/v1/runs", &[("limit", self.limit.to_string())])
@@ -74,6 +74,14 @@ fn show(run: &Value) -> Result<()> {
     let mut run = run.clone();
     tell_of_jobs(&mut run);
     text::say(&text::aligned(&rows(&run), text::coloured()))
+}
+
+/// Where else to look for the run; nothing where its steps carry no trace.
+fn trace_of(run: &Value) -> String {
+    match run["steps"][0]["trace_id"].as_str() {
+        Some(trace) => format!("trace {trace}\n"),
+        None => String::new(),
+    }
 }
 
 /// A job's step tells what its worker last said.
@@ -178,8 +186,9 @@ fn row(step: &Value, indent: &str) -> Vec<Cell> {
         Cell::new(took).right(),
         match field(step, "reason") {
             "" => Cell::new(format!(
-                "{}{}{}",
+                "{}{}{}{}",
                 usage(&step["usage"]),
+                effects(&step["effects"]),
                 company(step),
                 waiting(step)
             ))
@@ -190,11 +199,28 @@ fn row(step: &Value, indent: &str) -> Vec<Cell> {
 }
 
 /// What a step took besides time; nothing where that is not known.
-fn usage(usage: &Value) -> String {
+pub(super) fn usage(usage: &Value) -> String {
     match (usage["cpu_ms"].as_f64(), usage["peak_memory"].as_f64()) {
         (Some(cpu), Some(memory)) => format!("cpu {}, {:.1} MiB", duration(cpu), memory / f64::from(1 << 20)),
         _ => String::new(),
     }
+}
+
+/// What an invocation's unit had in it, kinds without any left out: `, 2 writes, 1 object`.
+pub(super) fn effects(counts: &Value) -> String {
+    let kinds = [
+        ("state", "write"),
+        ("objects", "object"),
+        ("events", "event"),
+        ("jobs", "job"),
+        ("joins", "join"),
+    ];
+    let said = kinds.map(|(key, noun)| match counts[key].as_u64() {
+        None | Some(0) => String::new(),
+        Some(1) => format!(", 1 {noun}"),
+        Some(count) => format!(", {count} {noun}s"),
+    });
+    said.concat()
 }
 
 /// What an open join waits for.
@@ -268,6 +294,22 @@ mod tests {
             shown.contains("1.0 MiB, in a batch of 3 with `e1` of run R"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_step_tells_how_much_it_committed_and_a_run_its_trace() {
+        let step = json!({
+            "event": "e", "function": "f", "state": "done", "trace_id": "4bf9", "usage": { "cpu_ms": 2.0, "peak_memory": 0 },
+            "effects": { "state": 2, "objects": 1, "events": 0, "jobs": 0, "joins": 0 },
+        });
+        let run = json!({ "run": "R", "steps": [step] });
+        let shown = text::aligned(&rows(&run), false);
+        assert!(
+            shown.contains("cpu 2.0 ms, 0.0 MiB, 2 writes, 1 object\n"),
+            "{shown}"
+        );
+        assert_eq!(trace_of(&run), "trace 4bf9\n");
+        assert_eq!(trace_of(&json!({ "steps": [] })), "");
     }
 
     #[test]

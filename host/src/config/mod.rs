@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub use read::ConfigMistakes;
 use tidegate_runtime::dispatch::Places;
+use tidegate_runtime::records::KeptRequests;
 
 use read::Reader;
 use tidegate_trace::{Endpoint, Tuning};
@@ -25,6 +26,8 @@ pub struct Config {
     pub drain: Duration,
     /// How many invocations there may be at one time.
     pub invocations: Places,
+    /// How many requests are kept on record.
+    pub requests: KeptRequests,
     /// The gateway.
     pub gateway: GatewayConfig,
     /// The S3 endpoint.
@@ -159,6 +162,10 @@ fn read(from: &mut Reader) -> Config {
             total: from.count("invocations.total", 512, 1..=512),
             per_tenant: from.count("invocations.per_tenant", 512, 1..=512),
             tenants: from.counts("invocations.tenants", 1..=512),
+        },
+        requests: KeptRequests {
+            newest: from.count("requests.newest", 1000, 1..=100_000),
+            interval: from.duration("requests.interval", "2s", ("10ms", "1m")),
         },
         gateway: read_gateway(from),
         s3: S3Config {

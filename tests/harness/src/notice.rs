@@ -93,6 +93,10 @@ pub struct Step {
     pub duration_ms: Option<f64>,
     /// Why it failed.
     pub reason: Option<String>,
+    /// The trace that it belongs to.
+    pub trace_id: Option<String>,
+    /// The span of its last attempt.
+    pub span_id: Option<String>,
     /// The events it emitted.
     pub emitted: Vec<String>,
 }

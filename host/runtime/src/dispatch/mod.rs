@@ -30,7 +30,7 @@ pub use letters::{DeadLetters, LetterError, LetterFilter, Moved};
 
 use self::batch::{Group, distinct};
 use self::spans::Ended;
-use crate::effects::{DONE, Draft, Ending, done_key};
+use crate::effects::{DONE, Draft, EffectCounts, Ending, Staged, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
 use crate::metrics::Invocation;
@@ -222,9 +222,9 @@ impl Dispatcher {
 
     /// Commits the effects and the end of every event in one unit. The store's failures are tried again until the
     /// done markers tell how it ended. Returns what has to be attempted anew.
-    async fn commit(&self, mut group: Group, staged: crate::effects::Staged, ran: Ran) -> Vec<Group> {
+    async fn commit(&self, mut group: Group, staged: Staged, ran: Ran) -> Vec<Group> {
         let name = &self.spec.name;
-        let count = staged.len();
+        let effects = staged.counts();
         let Some(first) = group.first() else {
             return Vec::new();
         };
@@ -236,15 +236,15 @@ impl Dispatcher {
             draft.part_ended(&delivery.event);
         }
         draft.staged(staged, &self.spec, &self.seen(first));
-        self.record(&mut draft, &group, &ran);
+        self.record(&mut draft, &group, effects, &ran);
         match draft.commit().await {
             Ok(()) => {
                 self.count(&first.event, &ran, None);
                 self.services.metrics.consumed(name, group.len());
-                self.services.metrics.effects(count);
+                self.services.metrics.effects(effects.total());
                 let ended = Ended {
                     outcome: "done",
-                    effects: count,
+                    effects: effects.total(),
                     failure: None,
                 };
                 for delivery in &group {
@@ -277,13 +277,14 @@ impl Dispatcher {
     }
 
     /// Adds the steps of a group that is done, and what it logged.
-    fn record(&self, draft: &mut Draft<'_>, group: &[Delivery], ran: &Ran) {
+    fn record(&self, draft: &mut Draft<'_>, group: &[Delivery], effects: EffectCounts, ran: &Ran) {
         let Some(first) = group.first() else { return };
-        let mut emitted = draft.entered().map(str::to_owned).collect();
+        let (mut effects, mut emitted) = (effects, draft.entered().map(str::to_owned).collect());
         for delivery in group {
             let step = StepRecord {
                 batch: Batched::of(&first.event, group.len()),
                 // With the first one only: a batch of many may emit many.
+                effects: Some(std::mem::take(&mut effects)),
                 emitted: std::mem::take(&mut emitted),
                 ..self.step(delivery, StepState::Done, ran)
             };
@@ -319,6 +320,7 @@ impl Dispatcher {
             finished: Some(ran.started + wall as u64),
             duration_ms: Some(wall),
             usage: Some(ran.usage),
+            span_id: self.span_of(delivery),
             ..StepRecord::queued(&delivery.event, &self.spec.name, delivery.event.time)
         }
     }

@@ -36,6 +36,11 @@ impl Dispatcher {
         })
     }
 
+    /// The span of this delivery, as records name it.
+    pub(super) fn span_of(&self, delivery: &Delivery) -> Option<String> {
+        self.context_of(delivery).map(|(_caused_by, own)| own.span_id())
+    }
+
     /// Leaves the span of an attempt that has ended now, and of its commit.
     pub(super) fn trace(&self, delivery: &Delivery, ran: &Ran, ended: &Ended<'_>) {
         let spans = self.services.spans();

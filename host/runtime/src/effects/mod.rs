@@ -122,15 +122,43 @@ pub struct Staged {
     pub joins: Vec<OpenedJoin>,
 }
 
+/// How many effects an invocation had, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EffectCounts {
+    /// State writes.
+    pub state: usize,
+    /// Objects published or deleted.
+    pub objects: usize,
+    /// Events emitted, the parts of joins among them.
+    pub events: usize,
+    /// Jobs submitted.
+    pub jobs: usize,
+    /// Joins opened.
+    pub joins: usize,
+}
+
+impl EffectCounts {
+    /// All kinds together.
+    pub fn total(&self) -> usize {
+        self.state + self.objects + self.events + self.jobs + self.joins
+    }
+}
+
 impl Staged {
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.counts().total() == 0
     }
 
-    /// The number of effects.
-    pub fn len(&self) -> usize {
-        self.state.len() + self.objects.len() + self.events.len() + self.jobs.len() + self.joins.len()
+    /// How many effects there are.
+    pub fn counts(&self) -> EffectCounts {
+        EffectCounts {
+            state: self.state.len(),
+            objects: self.objects.len(),
+            events: self.events.len(),
+            jobs: self.jobs.len(),
+            joins: self.joins.len(),
+        }
     }
 }
 

@@ -147,6 +147,11 @@ impl Job {
         Some(submitted.below(&["job", &self.id, &self.attempt.to_string()]))
     }
 
+    /// The span of this attempt, as records name it.
+    pub(super) fn span_id(&self) -> Option<String> {
+        self.context().map(|context| context.span_id())
+    }
+
     /// The event that tells of its end.
     pub(super) fn outcome(&self, kind: &str, data: &Value, now: u64) -> Event {
         Event {

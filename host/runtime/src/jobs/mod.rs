@@ -247,6 +247,7 @@ impl Jobs {
             started: Some(started),
             finished: Some(now),
             duration_ms: Some(now.saturating_sub(started) as f64),
+            span_id: job.span_id(),
             reason,
             emitted: vec![event.id.clone()],
             ..job.step()
@@ -279,7 +280,7 @@ impl Jobs {
             worker,
             ..
         } = self.find(id, token)?;
-        let attempt = delivery.attempt;
+        let (attempt, span_id) = (delivery.attempt, job.span_id());
         job.phase = Phase::Queued;
         job.attempt = attempt + 1;
         job.detail = json!({ "reason": reason });
@@ -287,6 +288,7 @@ impl Jobs {
             state: StepState::Retry,
             attempt,
             started: Some(started),
+            span_id,
             reason: Some(reason.to_owned()),
             ..job.step()
         };

@@ -5,6 +5,7 @@ mod apps;
 mod buckets;
 mod deployment;
 mod fleet;
+mod handled;
 mod requests;
 mod versions;
 
@@ -31,7 +32,7 @@ use crate::effects::Draft;
 use crate::event::Event;
 use crate::inference::Inference;
 use crate::jobs::Jobs;
-use crate::records::Records;
+use crate::records::{KeptRequests, Records};
 use crate::sandbox::{Pool, Program, Sandbox};
 use crate::services::Services;
 use crate::store::{CommitError, Store};
@@ -49,6 +50,8 @@ pub struct PlatformConfig {
     pub pool: Pool,
     /// How many invocations there may be at one time.
     pub places: Places,
+    /// How many requests are kept on record.
+    pub requests: KeptRequests,
     /// Where spans go.
     pub spans: Spans,
 }
@@ -61,6 +64,7 @@ impl PlatformConfig {
             component_dirs: Vec::new(),
             pool: Pool::default(),
             places: Places::default(),
+            requests: KeptRequests::default(),
             spans: Spans::default(),
         }
     }
@@ -116,7 +120,7 @@ impl Platform {
             spans: config.spans.clone(),
             ..World::real(Arc::new(SystemClock))
         };
-        let services = Services::in_world(world, store, inference, config.places.clone());
+        let services = Services::in_world(world, store, inference, config.places.clone(), config.requests);
         let sandbox = Arc::new(Sandbox::new(config.pool).map_err(engine_error)?);
         let platform = Arc::new(Self {
             jobs: Jobs::start(services.clone()),

@@ -8,10 +8,12 @@ use http_body_util::{BodyExt as _, Full};
 use tracing::Instrument as _;
 
 use super::Platform;
+use super::handled::{Ended, Going};
 use crate::dispatch::{NoPlace, Place};
-use crate::effects::{DONE, Draft, Ending, done_key};
+use crate::effects::{DONE, Draft, EffectCounts, Ending, Staged, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
+use crate::records::RunHead;
 use crate::sandbox::{Answered, Body, Call, Failure, HttpFunction};
 use crate::store::{CommitError, StoreError};
 use crate::trigger::RouteError;
@@ -19,7 +21,7 @@ use crate::trigger::RouteError;
 /// The header by which a client names a request that is to have its effects once.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The header that names a request, as a client or the gateway called it.
-const REQUEST_ID: &str = "x-request-id";
+pub(super) const REQUEST_ID: &str = "x-request-id";
 /// Bytes of an `Idempotency-Key`.
 const LONGEST_KEY: usize = 255;
 
@@ -129,13 +131,14 @@ impl Platform {
             Ok(Some(repeated)) => return repeated,
             Err(error) => return problem(http::StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         }
-        let answered = program.run(&self.sandbox, call.clone(), request).await;
-        let response = match answered {
-            Ok(answered) if writes => self.hold_back(answered, &call, once.as_ref()).await,
-            Ok((response, _left)) => Ok(response),
-            Err(failure) => Err(failure),
-        };
-        response.unwrap_or_else(|failure| failed(&spec, &failure))
+        let going = Going::new(&request, call.clone());
+        match program.run(&self.sandbox, call.clone(), request).await {
+            (Some(response), left) if !writes => {
+                going.answered(response.status(), left);
+                response
+            }
+            answered => self.hold_back(answered, &call, going, once.as_ref()).await,
+        }
     }
 
     /// The answer to a request whose effects are committed already.
@@ -150,43 +153,86 @@ impl Platform {
         Ok(found.map(|_| once.repeated()))
     }
 
+    /// Waits for the end of an invocation and commits what it staged; then there is an answer.
     async fn hold_back(
         &self,
         (response, left): Answered,
         call: &Call,
+        going: Going,
         once: Option<&Once>,
-    ) -> Result<http::Response<Body>, Failure> {
-        let (head, body) = response.into_parts();
-        let body = body
-            .collect()
-            .await
-            .map_err(|error| Failure::Trap(error.to_string()))?
-            .to_bytes();
-        let left = left
-            .await
-            .map_err(|_| Failure::Trap("the instance is gone".into()))?;
-        let staged = left.result?;
-        if !staged.is_empty() {
-            let mut draft = Draft::new(&self.services);
-            draft.staged(staged, &call.spec, &call.event);
-            if let Some(once) = once {
-                draft.ended(&call.spec.name, &once.marker(), Ending::Done);
+    ) -> http::Response<Body> {
+        let response = match response {
+            Some(response) => whole(response).await,
+            None => Err(Failure::Trap("the function ended without an answer".into())),
+        };
+        let Ok(mut left) = left.await else {
+            return failed(&call.spec, &Failure::Trap("the instance is gone".into()));
+        };
+        let settled = match (
+            std::mem::replace(&mut left.result, Ok(Staged::default())),
+            response,
+        ) {
+            (Err(failure), _) | (Ok(_), Err(failure)) => Err(failure),
+            (Ok(staged), Ok(response)) => self.commit(staged, response, call, once).await,
+        };
+        let (response, effects, reason) = match settled {
+            Ok((response, effects)) => (response, effects, None),
+            Err(failure) => {
+                let reason = Some(failure.to_string());
+                (failed(&call.spec, &failure), EffectCounts::default(), reason)
             }
-            match (draft.commit().await, once) {
-                (Ok(()), _) => {}
-                (Err(CommitError::Conflict { table, .. }), Some(once)) if table == DONE => {
-                    return Ok(once.repeated());
-                }
-                (Err(error), _) => {
-                    return Err(Failure::Retry {
-                        reason: error.to_string(),
-                        delay: None,
-                    });
-                }
-            }
-        }
-        Ok(http::Response::from_parts(head, full(body)))
+        };
+        let status = response.status();
+        going.ended(
+            left,
+            Ended {
+                status,
+                effects,
+                reason,
+            },
+        );
+        response
     }
+
+    /// Commits what an invocation staged; then its response is the answer, and else that of its twin that was faster.
+    async fn commit(
+        &self,
+        staged: Staged,
+        response: http::Response<Body>,
+        call: &Call,
+        once: Option<&Once>,
+    ) -> Result<(http::Response<Body>, EffectCounts), Failure> {
+        let effects = staged.counts();
+        if staged.is_empty() {
+            return Ok((response, effects));
+        }
+        let mut draft = Draft::new(&self.services);
+        draft.staged(staged, &call.spec, &call.event);
+        if !draft.unit.enqueue.is_empty() {
+            draft.unit.state.push(RunHead::write_for(&call.event));
+        }
+        if let Some(once) = once {
+            draft.ended(&call.spec.name, &once.marker(), Ending::Done);
+        }
+        match (draft.commit().await, once) {
+            (Ok(()), _) => Ok((response, effects)),
+            (Err(CommitError::Conflict { table, .. }), Some(once)) if table == DONE => {
+                Ok((once.repeated(), EffectCounts::default()))
+            }
+            (Err(error), _) => Err(Failure::Retry {
+                reason: error.to_string(),
+                delay: None,
+            }),
+        }
+    }
+}
+
+/// A response with all of its body.
+async fn whole(response: http::Response<Body>) -> Result<http::Response<Body>, Failure> {
+    let (head, body) = response.into_parts();
+    let body = body.collect().await;
+    let body = body.map_err(|error| Failure::Trap(error.to_string()))?;
+    Ok(http::Response::from_parts(head, full(body.to_bytes())))
 }
 
 fn full(bytes: Bytes) -> Body {

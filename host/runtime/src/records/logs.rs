@@ -112,12 +112,17 @@ pub fn log_writes<'a>(
         };
         writes.push(StateWrite {
             table: LOGS.into(),
-            key: format!("{}/{at:014}/{name}/{}/{attempt}/{version}", event.run, event.id),
+            key: log_key(&event.run, at, name, &event.id, attempt, version),
             value: value.ok().map(Bytes::from),
             condition: Condition::None,
         });
     }
     writes
+}
+
+/// Where the lines of an invocation lie, by its time within its run.
+pub(super) fn log_key(run: &str, at: u64, function: &str, event: &str, attempt: u32, version: u64) -> String {
+    format!("{run}/{at:014}/{function}/{event}/{attempt}/{version}")
 }
 
 /// A line with where it came from.
@@ -177,6 +182,7 @@ impl Records {
     /// The latest `limit` lines that fit. Without a run the newest runs are searched first, and at most [`SEARCHED`]
     /// invocations.
     pub async fn logs(&self, filter: &LogFilter, limit: usize) -> Result<FoundLines, StoreError> {
+        self.write_requests().await?;
         let run = filter.run.as_deref();
         let prefix = run.map_or(String::new(), |run| format!("{run}/"));
         let mut searched = 0;

@@ -1,7 +1,9 @@
-//! Records: what ran, when, how it ended, and what it logged. They commit with the effects they tell of.
+//! Records: what ran, when, how it ended, and what it logged. Those of events commit with the effects they
+//! tell of; those of requests are written in the background.
 
 mod logs;
 mod notice;
+mod requests;
 mod running;
 mod runs;
 
@@ -11,6 +13,7 @@ use tokio::sync::broadcast;
 
 pub use logs::{FoundLines, Level, LogBuffer, LogFilter, LogLine, Logged, log_writes};
 pub use notice::{Notice, NoticeKind};
+pub use requests::{Handled, KeptRequests, RequestFilter, RequestRecord, keep};
 pub use running::Running;
 pub use runs::{Batched, RunDetail, RunHead, RunState, RunSummary, StepRecord, StepState};
 
@@ -18,6 +21,8 @@ use crate::store::Store;
 
 /// The table of runs and steps.
 pub const RUNS: &str = "$runs";
+/// The table of requests, by their runs.
+pub const REQUESTS: &str = "$requests";
 /// The table of log lines.
 pub const LOGS: &str = "$logs";
 
@@ -29,15 +34,17 @@ pub struct Records {
     store: Arc<dyn Store>,
     notices: broadcast::Sender<Arc<Notice>>,
     running: Arc<running::Steps>,
+    requests: requests::Requests,
 }
 
 impl Records {
-    /// Records kept in `store`.
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    /// Records kept in `store`, with so many requests among them.
+    pub fn new(store: Arc<dyn Store>, requests: KeptRequests) -> Self {
         Self {
             store,
             notices: broadcast::channel(NOTICES).0,
             running: Arc::default(),
+            requests: requests::Requests::new(requests),
         }
     }
 

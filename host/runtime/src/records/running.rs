@@ -89,6 +89,7 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::KeptRequests;
     use crate::store::memory::Memory;
 
     fn step(state: StepState, attempt: u32) -> StepRecord {
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_step_is_shown_as_running_until_its_attempt_is_recorded() {
-        let records = Records::new(Arc::new(Memory::default()));
+        let records = Records::new(Arc::new(Memory::default()), KeptRequests::default());
         let first = records.runs_now("e", "f", 1, 3);
         assert_eq!(shown(&records, StepState::Queued, 1), (StepState::Running, 1));
         assert_eq!(shown(&records, StepState::Retry, 1), (StepState::Retry, 1));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{RUNS, Records};
-use crate::effects::COUNTS;
+use crate::effects::{COUNTS, EffectCounts};
 use crate::event::Event;
 use crate::sandbox::Usage;
 use crate::store::{Condition, Order, StateWrite, StoreError};
@@ -68,6 +68,15 @@ pub struct StepRecord {
     /// What it took; none for a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What it asked for, once that is committed; in a batch it is all with its first event. None for a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<EffectCounts>,
+    /// The trace that the event belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// The span of the last attempt in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
     /// Why it failed.
     pub reason: Option<String>,
     /// The ids of the events it emitted; in a batch they are all with its first event.
@@ -119,6 +128,9 @@ impl StepRecord {
             finished: None,
             duration_ms: None,
             usage: None,
+            effects: None,
+            trace_id: event.context().map(|context| context.trace_id()),
+            span_id: None,
             reason: None,
             emitted: Vec::new(),
             waits_for: None,

@@ -46,12 +46,14 @@ pub struct Leftover {
     pub result: Result<Staged, Failure>,
     /// What it logged.
     pub logs: LogBuffer,
+    /// How long it took, instantiation included.
+    pub wall: Duration,
     /// What it took.
     pub usage: Usage,
 }
 
-/// An invocation that has answered: its response, and what is left when the response's body has ended too.
-pub type Answered = (http::Response<Body>, oneshot::Receiver<Leftover>);
+/// An invocation's response, none where it ended without one, and what is left when the response's body has ended too.
+pub type Answered = (Option<http::Response<Body>>, oneshot::Receiver<Leftover>);
 
 impl HttpFunction {
     /// Takes a component that exports `wasi:http/handler@0.3` or `wasi:http/incoming-handler@0.2`.
@@ -74,37 +76,25 @@ impl HttpFunction {
         sandbox: &Arc<Sandbox>,
         call: Arc<Call>,
         request: http::Request<Body>,
-    ) -> Result<Answered, Failure> {
+    ) -> Answered {
         let (answer, answered) = oneshot::channel();
         let (tell, told) = oneshot::channel();
         let (function, sandbox, services) = (self.clone(), sandbox.clone(), call.services.clone());
         let (above, begun) = (tidegate_trace::current(), call.services.clock.now_ms());
         let task = async move {
-            let started = Instant::now();
             let left = function.serve(&sandbox, call.clone(), request, answer).await;
-            let times = (begun, started.elapsed());
-            call.services.spans().record(|| span(&call, above, times, &left));
+            call.services.spans().record(|| span(&call, above, begun, &left));
             call.services.metrics.invoked(&Invocation {
                 function: &call.spec.name,
                 trigger: "http",
-                wall: times.1,
+                wall: left.wall,
                 usage: left.usage,
                 failure: left.result.as_ref().err(),
             });
-            // Nobody waits for what is left of a function that writes nothing.
-            tell.send(left).ok();
+            let _nobody_waits_any_more = tell.send(left);
         };
         services.spawn(task.in_current_span());
-        if let Ok(response) = answered.await {
-            return Ok((response, told));
-        }
-        let left = told
-            .await
-            .map_err(|_| Failure::Trap("the instance is gone".into()))?;
-        Err(left
-            .result
-            .err()
-            .unwrap_or_else(|| Failure::Trap("the function ended without an answer".into())))
+        (answered.await.ok(), told)
     }
 
     /// Serves one request to its end, the body of the response included.
@@ -152,21 +142,17 @@ impl HttpFunction {
         Leftover {
             result,
             logs: call.take_logs(),
+            wall: started.elapsed(),
             usage,
         }
     }
 }
 
-/// The span of an invocation that began at a time, in milliseconds, and took so long.
-fn span(
-    call: &Call,
-    above: Option<Context>,
-    (begun, took): (u64, Duration),
-    left: &Leftover,
-) -> Option<Span> {
+/// The span of an invocation that began at a time, in milliseconds.
+fn span(call: &Call, above: Option<Context>, begun: u64, left: &Leftover) -> Option<Span> {
     let (name, usage) = (call.spec.name.as_str(), &left.usage);
     let start = begun.saturating_mul(1_000_000);
-    let times = (start, start.saturating_add(took.as_nanos() as u64));
+    let times = (start, start.saturating_add(left.wall.as_nanos() as u64));
     let span = Span::new(call.event.context()?, above, Kind::Internal, name, times)
         .with("faas.name", name)
         .with("faas.version", call.spec.version.to_string())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tidegate_runtime::clock::Clock;
 use tidegate_runtime::jobs::Jobs;
-use tidegate_runtime::records::{Records, RunState, StepRecord};
+use tidegate_runtime::records::{KeptRequests, Records, RunState, StepRecord};
 use tidegate_runtime::sandbox::derived_id;
 use tidegate_runtime::store::Store;
 use tidegate_runtime::store::embedded::Embedded;
@@ -60,6 +60,10 @@ struct Run {
 }
 
 impl Run {
+    fn records(&self) -> Records {
+        Records::new(self.inner.clone(), KeptRequests::default())
+    }
+
     fn new(turn: Turn, inner: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let pipeline = Arc::new(Pipeline::of_everything().unwrap());
         let ledger = Arc::new(Mutex::new(Ledger {
@@ -85,12 +89,7 @@ impl Run {
         let (run, sender) = (self.clone(), process.clone());
         process.services.spawn(async move {
             let event = sender.event(0, "root".into());
-            while Records::new(run.inner.clone())
-                .run("root")
-                .await
-                .unwrap()
-                .is_none()
-            {
+            while run.records().run("root").await.unwrap().is_none() {
                 let _taken_or_not = sender.take_in(event.clone()).await;
                 run.clock.sleep(Duration::from_millis(100)).await;
             }
@@ -104,7 +103,7 @@ impl Run {
         loop {
             self.clock.sleep(Duration::from_millis(200)).await;
             let waiting = self.pipeline.waiting(&*self.inner).await.unwrap();
-            let run = Records::new(self.inner.clone()).run("root").await.unwrap();
+            let run = self.records().run("root").await.unwrap();
             let ended = run.is_some_and(|run| run.state != RunState::Running);
             if waiting.is_empty() && ended {
                 return;
@@ -121,7 +120,7 @@ impl Run {
         let mut ledger = std::mem::take(&mut *self.ledger.lock().unwrap());
         let checked = invariants::check(&self.pipeline, &*self.inner, &mut ledger).await;
         checked.unwrap();
-        let run = Records::new(self.inner.clone()).run("root").await.unwrap();
+        let run = self.records().run("root").await.unwrap();
         let steps = run.map(|run| run.steps).unwrap_or_default();
         let mut steps: Vec<String> = steps.iter().map(shown).collect();
         steps.sort();

@@ -14,6 +14,7 @@ use tidegate_runtime::event::Event;
 use tidegate_runtime::inference::NoInference;
 use tidegate_runtime::jobs::{EndError, Jobs, Leased};
 use tidegate_runtime::manifest::Function;
+use tidegate_runtime::records::KeptRequests;
 use tidegate_runtime::services::Services;
 use tidegate_runtime::store::{CommitError, Store};
 use tidegate_runtime::trigger::Scheduler;
@@ -44,7 +45,8 @@ impl Process {
         pipeline: &Arc<Pipeline>,
         handler: Arc<dyn Handler>,
     ) -> Self {
-        let services = Services::in_world(world, store, Arc::new(NoInference), pipeline.places.clone());
+        let (inference, places) = (Arc::new(NoInference), pipeline.places.clone());
+        let services = Services::in_world(world, store, inference, places, KeptRequests::default());
         let process = Self {
             stops: Arc::default(),
             scheduler: Arc::new(Scheduler::new(services.clone())),

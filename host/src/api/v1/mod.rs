@@ -7,6 +7,7 @@ mod jobs;
 mod logs;
 mod models;
 mod objects;
+mod requests;
 mod resume;
 mod runs;
 mod versions;
@@ -46,6 +47,7 @@ pub fn router(faces: Faces) -> Router {
         .route("/dlq/drop", post(dlq::drop))
         .route("/dlq/letters/{function}/{event}", get(dlq::one))
         .route("/logs", get(logs::list))
+        .route("/requests", get(requests::list))
         .route("/jobs", get(jobs::list))
         .route("/models", get(models::list))
         .route("/models/{name}", get(models::one))

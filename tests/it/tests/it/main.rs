@@ -11,6 +11,7 @@ mod logs;
 mod metrics;
 mod movielens;
 mod new;
+mod records;
 mod requests;
 mod s3;
 mod shutdown;

@@ -134,6 +134,9 @@ async fn a_step_that_fails_leaves_a_span_that_says_why() -> Result<()> {
     let failed = named(&spans, "process ingest");
     let reason = run.steps[0].reason.clone().unwrap_or_default();
     assert!(failed.failed && failed.message == reason, "{failed:#?} {run:#?}");
+    let step = &run.steps[0];
+    assert_eq!(step.trace_id.as_ref(), Some(&failed.trace));
+    assert_eq!(step.span_id.as_ref(), Some(&failed.span));
     assert_eq!(failed.events["exception"]["exception.type"], "reject");
     assert_eq!(failed.events["exception"]["exception.message"], reason);
     Ok(())

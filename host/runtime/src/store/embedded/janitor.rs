@@ -1,4 +1,5 @@
-//! The janitor: a thread that removes blobs nobody names any more, old done markers, and old log lines.
+//! The janitor: a thread that removes blobs nobody names any more, old done markers, old log lines, and old
+//! records of requests.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -13,7 +14,7 @@ use super::group::Prepared;
 use super::rows::{decode_value, key_within, scan};
 use super::writer::Request;
 use crate::effects::DONE;
-use crate::records::LOGS;
+use crate::records::{LOGS, REQUESTS};
 use crate::store::{Condition, Order, StateWrite, StoreError, Unit};
 
 /// Between two rounds.
@@ -22,7 +23,7 @@ const ROUND: Duration = Duration::from_secs(3600);
 const KEEP_DONE_MS: u64 = 14 * 24 * 3600 * 1000;
 /// What is staged and not published for this long never will be.
 const KEEP_STAGED_MS: u64 = 24 * 3600 * 1000;
-/// Log lines are kept for this long after the invocation that they are of began.
+/// Log lines, and records of requests, are kept for this long after the invocation that they are of began.
 const KEEP_LOGS_MS: u64 = 14 * 24 * 3600 * 1000;
 /// Rows that are looked at, and removed, in one go.
 const CHUNK: usize = 256;
@@ -80,7 +81,11 @@ impl Janitor {
         {
             self.core.blobs.remove(&blob);
         }
-        for (rows, kept_ms) in [(&DONE_MARKERS, KEEP_DONE_MS), (&LOG_LINES, KEEP_LOGS_MS)] {
+        for (rows, kept_ms) in [
+            (&DONE_MARKERS, KEEP_DONE_MS),
+            (&LOG_LINES, KEEP_LOGS_MS),
+            (&REQUEST_RECORDS, KEEP_LOGS_MS),
+        ] {
             let before = now.saturating_sub(kept_ms);
             match forget(rows, &self.core, &self.requests, &self.stop, before) {
                 Ok(0) => {}
@@ -108,6 +113,12 @@ pub(super) const DONE_MARKERS: Aging = Aging {
 pub(super) const LOG_LINES: Aging = Aging {
     table: LOGS,
     written: |key, _value| key.split('/').nth(1)?.parse().ok(),
+};
+
+/// A request's record lies under an id that begins with the request's time.
+pub(super) const REQUEST_RECORDS: Aging = Aging {
+    table: REQUESTS,
+    written: |key, _value| Some(ulid::Ulid::from_string(key).ok()?.timestamp_ms()),
 };
 
 /// Removes rows that were written before `time`, a chunk at a time.

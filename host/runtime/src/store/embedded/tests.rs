@@ -369,14 +369,28 @@ async fn old_done_markers_are_forgotten() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn log_lines_are_forgotten_by_the_time_of_their_invocation() {
-    let dir = TempDir::new().unwrap();
-    let store = open(dir.path());
     let keys = [
         "01A/00000000000699/f/e/1/1",
         "01A/00000000000700/f/e/1/1",
         "01B/odd",
     ];
-    let state = keys.map(|key| put(crate::records::LOGS, key, "[]")).to_vec();
+    let left = left_after(700, &janitor::LOG_LINES, crate::records::LOGS, &keys).await;
+    assert_eq!(left, &keys[1..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_requests_are_forgotten_by_the_time_in_their_ids() {
+    let ids = [699, 700].map(|at| ulid::Ulid::from_parts(at, 7).to_string());
+    let keys = [ids[0].as_str(), ids[1].as_str(), "odd"];
+    let left = left_after(700, &janitor::REQUEST_RECORDS, crate::records::REQUESTS, &keys).await;
+    assert_eq!(left, &keys[1..]);
+}
+
+/// The keys of a table, one of which is of before `time`, when the janitor has been there.
+async fn left_after(time: u64, aging: &'static janitor::Aging, table: &str, keys: &[&str]) -> Vec<String> {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let state = keys.iter().map(|key| put(table, key, "[]")).collect();
     store
         .commit(Unit {
             state,
@@ -387,13 +401,9 @@ async fn log_lines_are_forgotten_by_the_time_of_their_invocation() {
     let (core, requests) = (store.core.clone(), store.requests.clone());
     let forget = move || {
         let never = CancellationToken::new();
-        janitor::forget(&janitor::LOG_LINES, &core, &requests, &never, 700)
+        janitor::forget(aging, &core, &requests, &never, time)
     };
     assert_eq!(tokio::task::spawn_blocking(forget).await.unwrap().unwrap(), 1);
-    let left = store
-        .query(crate::records::LOGS, "", None, 10, Order::Ascending)
-        .await
-        .unwrap();
-    let left: Vec<&str> = left.entries.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(left, &keys[1..]);
+    let left = store.query(table, "", None, 10, Order::Ascending).await.unwrap();
+    left.entries.into_iter().map(|(key, _)| key).collect()
 }

@@ -1,0 +1,66 @@
+//! What a deployment refuses.
+
+use std::path::PathBuf;
+
+use tidegate_runtime::Traffic;
+
+use crate::bench::Bench;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_refuses_every_mismatch_at_once() {
+    let bench = Bench::odd().await;
+    let file = bench.folder.path().join("bad.toml");
+    let text = r#"
+[app]
+name = "bad"
+[[function]]
+name = "ungranted"
+component = "tidegate_guests.wasm"
+trigger = [{ http = { route = "/x" } }]
+[[function]]
+name = "missing"
+component = "nowhere.wasm"
+"#;
+    std::fs::write(&file, text).unwrap();
+    let refused = bench
+        .platform
+        .deploy(&file, Traffic::All)
+        .await
+        .unwrap_err()
+        .to_string();
+    for expected in [
+        "function.ungranted.component: component `tidegate_guests.wasm` exports `handle`, for events, but the trigger is `http * /x`",
+        "imports `tidegate:function/state@0.1.0`, but the manifest has no grant `state.read` or `state.write`",
+        "function.missing.component: component `nowhere.wasm` not found",
+    ] {
+        assert!(refused.contains(expected), "missing {expected:?} in\n{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_does_not_take_a_route_of_another_app() {
+    let bench = Bench::odd().await;
+    let app = |name: &str, http: &str| {
+        let text = format!(
+            "[app]\nname = \"{name}\"\n[[function]]\nname = \"{name}-http\"\ncomponent = \"hello_http.wasm\"\n\
+             trigger = [{{ http = {http} }}]\ngrants.state.read = [\"hello\"]\n"
+        );
+        let file = bench.folder.path().join(format!("{name}.toml"));
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let deploy = async |file: PathBuf| bench.platform.deploy(&file, Traffic::All).await.map(drop);
+    let first = app("first", r#"{ method = "GET", route = "/hello/{name}" }"#);
+    deploy(first.clone()).await.unwrap();
+    let refused = deploy(app("second", r#"{ route = "/hello/{who}" }"#)).await;
+    let reason = refused.unwrap_err().to_string();
+    assert_eq!(
+        reason,
+        "`http * /hello/{who}` of function `second-http` answers the requests of `http GET /hello/{name}`, which \
+         belongs to function `first-http` of the app `first`"
+    );
+    deploy(app("second", r#"{ method = "POST", route = "/hello/{who}" }"#))
+        .await
+        .unwrap();
+    deploy(first).await.unwrap();
+}
