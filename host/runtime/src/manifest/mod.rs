@@ -234,7 +234,7 @@ pub struct Limits {
     pub effects_count: u64,
     /// Calls into the host; from 1 to 1,000,000,000, by default 1,000,000.
     pub host_calls: u64,
-    /// Objects, streams and other handles open at one time; from 16 to 1,000,000, by default 4,096.
+    /// Objects, streams, calls under way and other handles open at one time; from 16 to 1,000,000, by default 4,096.
     pub handles: u32,
 }
 

@@ -258,8 +258,9 @@ impl Guest {
             .build();
         let memory = Memory::new(call.spec.limits.memory);
         let outbound = Outbound::new(call.clone());
+        let handles = call.spec.limits.handles as usize;
         let mut table = ResourceTable::new();
-        table.set_max_capacity(call.spec.limits.handles as usize);
+        table.set_max_capacity(handles);
         let cpu_time = call.spec.limits.cpu_time;
         let guest = Self {
             call,
@@ -274,6 +275,11 @@ impl Guest {
         };
         let mut store = Store::new(sandbox.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
+        // What the engine itself holds for a guest: resources of its own, and tasks and streams that it began.
+        store.set_max_component_handles(handles);
+        if let Some(tasks) = store.concurrent_resource_table() {
+            tasks.set_max_capacity(handles);
+        }
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |context| {
             if context.data().meter.spent_so_far() > cpu_time {

@@ -20,6 +20,8 @@ use crate::imports::bindings::tidegate::function::types;
 use crate::imports::bindings::{Function, FunctionPre};
 use crate::records::LogBuffer;
 
+/// How the engine says that a guest has as many handles as it may; it has no type for it.
+const NO_HANDLE: &str = "store handle limit exceeded";
 /// Bytes of a failure's reason at most.
 const REASON: usize = 8 << 10;
 
@@ -232,7 +234,8 @@ pub(super) fn failure_of(error: &wasmtime::Error, guest: &Guest) -> Failure {
     if let Some(limit) = error.downcast_ref::<LimitReached>() {
         return Failure::Limit(limit.to_string());
     }
-    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+    let full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
+    if full || error.root_cause().to_string().contains(NO_HANDLE) {
         return Failure::Limit(LimitReached::new("handles", guest.call.spec.limits.handles).to_string());
     }
     if guest.memory_refused() {

@@ -207,7 +207,7 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
 fn components() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("functions");
     assert!(
-        folder.join("tidegate_guests_web.wasm").exists(),
+        folder.join("tidegate_guests_tasks.wasm").exists(),
         "`{}` has no guests; run `cargo xtask functions`",
         folder.display()
     );

@@ -9,3 +9,4 @@ mod joins;
 mod limits;
 mod requests;
 mod steps;
+mod tasks;
