@@ -50,16 +50,15 @@ impl Running {
     }
 }
 
-/// Sends bytes, and reads what comes back until the connection ends.
+/// Sends a whole request that asks for the connection to be closed, and reads what comes back until it is. Its own half
+/// stays open: a server takes a client that closes it for one that has gone, and answers no more.
 pub fn ask(address: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut answer = Vec::new();
     // A host that has seen enough may close the connection before it has read everything.
-    let sent = stream
-        .write_all(request)
-        .and_then(|()| stream.shutdown(std::net::Shutdown::Write));
+    let sent = stream.write_all(request);
     match (sent, stream.read_to_end(&mut answer)) {
         (_, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
         _ => Ok(answer),

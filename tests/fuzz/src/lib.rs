@@ -69,15 +69,21 @@ pub fn component(data: &[u8]) {
 /// The S3 endpoint answers a request, whatever is in it. The bytes are a request line, headers, an empty line and a
 /// body, as in HTTP but with bare newlines; it is signed where it can be.
 pub fn s3(data: &[u8]) {
-    let running = Running::get();
-    answered(running.s3, &signed::request(data, running.s3));
+    s3_status(data);
 }
 
-/// Asks that something answers, and that it does not blame itself.
-fn answered(address: std::net::SocketAddr, request: &[u8]) {
+/// The same, and the status of the answer.
+pub fn s3_status(data: &[u8]) -> Option<u16> {
+    let running = Running::get();
+    answered(running.s3, &signed::request(data, running.s3))
+}
+
+/// Asks that something answers, and that it does not blame itself; the answer's status. A connection may be closed
+/// without an answer where no request came.
+fn answered(address: std::net::SocketAddr, request: &[u8]) -> Option<u16> {
     let answer = host::ask(address, request).expect("the host is there");
-    let status = answer.split(|byte| *byte == b' ').nth(1);
-    // A connection may be closed without an answer where no request came.
-    let blames_itself = status.is_some_and(|status| status == b"500");
-    assert!(!blames_itself, "{}", String::from_utf8_lossy(&answer));
+    let text = String::from_utf8_lossy(&answer);
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    assert_ne!(status, Some(500), "{text}");
+    status
 }

@@ -97,6 +97,15 @@ fn any_bytes_are_loaded_as_a_component_or_refused_with_a_reason() {
 }
 
 #[test]
+fn every_s3_request_of_the_corpus_gets_past_the_door() {
+    for (path, input) in corpus("s3") {
+        let status = tidegate_fuzz::s3_status(&input);
+        let refused = status.is_none_or(|status| status == 401 || status == 403);
+        assert!(!refused, "`{}` is answered {status:?}", path.display());
+    }
+}
+
+#[test]
 fn any_s3_request_is_answered_without_an_error_of_the_host() {
     try_all("s3", tidegate_fuzz::s3);
 }
