@@ -1,6 +1,6 @@
 //! Deployment: from a manifest to functions that run, kept so that the next start runs them without its files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::apps::{APPS, AppRecord, Splits, Traffic};
@@ -10,7 +10,7 @@ use super::{Platform, engine_error};
 use crate::deploy::{self, Deployable, Deployed, Places};
 use crate::effects::Draft;
 use crate::manifest::{Function, Manifest, Mistakes, queue_of};
-use crate::sandbox::{Pool, Sandbox};
+use crate::sandbox::{Pool, Sandbox, forget_code};
 use crate::store::{CommitError, Condition, Depth, Order, Publication, StateWrite, StoreError, Unit};
 
 /// Apps that are read back at the start.
@@ -117,11 +117,23 @@ impl Platform {
         for function in numbers.keys() {
             versions.prune(function, &record, &self.fleet(), &mut draft.unit)?;
         }
-        versions.sweep(&before, &mut draft.unit);
+        let gone = versions.sweep(before, &mut draft.unit);
         draft.unit.state.push(record.write(app, condition)?);
         self.make_buckets(manifest, &mut draft.unit).await?;
         draft.commit().await?;
+        self.forget_code(gone).await;
         Ok(record.live().clone())
+    }
+
+    /// Removes the machine code of components that are gone. What cannot be removed costs room and nothing else.
+    async fn forget_code(&self, gone: BTreeSet<String>) {
+        let Some(folder) = self.places().cache.filter(|_| !gone.is_empty()) else {
+            return;
+        };
+        let forgetting = tokio::task::spawn_blocking(move || forget_code(&folder, &gone));
+        if let Ok(Err(error)) = forgetting.await {
+            tracing::warn!(%error, "machine code that is not needed any more stays in the cache");
+        }
     }
 
     fn template(&self, file: &Path, manifest: &Manifest) -> VersionRecord {

@@ -237,10 +237,11 @@ impl Versions {
         Ok(())
     }
 
-    /// Removes the components, in the unit, that none of these versions has any more.
-    pub(super) fn sweep(&self, before: &BTreeSet<String>, unit: &mut Unit) {
+    /// Removes the components, in the unit, that none of these versions has any more; which they are.
+    pub(super) fn sweep(&self, mut before: BTreeSet<String>, unit: &mut Unit) -> BTreeSet<String> {
         let needed = self.digests();
-        let removed = before.difference(&needed).map(|digest| Publication {
+        before.retain(|digest| !needed.contains(digest));
+        let removed = before.iter().map(|digest| Publication {
             bucket: COMPONENTS.into(),
             key: digest.clone(),
             staged: None,
@@ -249,6 +250,7 @@ impl Versions {
             condition: Condition::None,
         });
         unit.objects.extend(removed);
+        before
     }
 
     /// The components of all of them.

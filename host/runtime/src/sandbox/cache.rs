@@ -1,5 +1,6 @@
 //! Components: compiled once, kept by digest and engine, checked against `wit/` before they run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -168,6 +169,19 @@ fn keep(file: &Path, artefact: &[u8]) -> std::io::Result<()> {
     let partial = file.with_extension(format!("partial-{}", std::process::id()));
     std::fs::write(&partial, artefact)?;
     std::fs::rename(partial, file)
+}
+
+/// Removes the machine code of components from a folder, whichever engine it is for.
+pub(crate) fn forget_code(folder: &Path, digests: &BTreeSet<String>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let digest = name.to_str().and_then(|name| Some(name.split_once('-')?.0));
+        if digest.is_some_and(|digest| digests.contains(digest)) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn create_private(folder: &Path) -> std::io::Result<()> {

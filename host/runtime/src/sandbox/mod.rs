@@ -11,6 +11,7 @@ mod meter;
 mod outbound;
 mod printed;
 
+pub(crate) use cache::forget_code;
 pub use cache::{Component, ComponentError, Kind, Program};
 pub use engine::{Pool, Sandbox};
 pub use guest::{Call, Guest, Input, batch_id, derived_id};

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use tidegate_runtime::Traffic;
+use tidegate_runtime::platform::KEPT;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_refuses_every_mismatch_at_once() {
@@ -63,4 +64,35 @@ async fn an_app_does_not_take_a_route_of_another_app() {
         .await
         .unwrap();
     deploy(first).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machine_code_goes_with_the_last_version_that_has_it() {
+    let manifest = |component: &str, more: &str| {
+        format!(
+            "[app]\nname = \"page\"\n[[function]]\nname = \"page\"\ncomponent = \"{component}\"\n\
+             trigger = [{{ http = {{ route = \"/\" }} }}]\n{more}\n"
+        )
+    };
+    let first = manifest("tidegate_guests_web.wasm", "grants.events.emit = [\"Do\"]");
+    let bench = Bench::with(&first).await;
+    let code = || {
+        let files = std::fs::read_dir(bench.folder.path().join("data/cache")).unwrap();
+        files.map(|file| file.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    let of_first = code().remove(0);
+    for number in 0..KEPT {
+        let more = format!("variables = {{ number = \"{number}\" }}");
+        let next = manifest("tidegate_plain_http.wasm", &more);
+        assert!(code().contains(&of_first), "version 1 is kept still");
+        // A version drains before it can go, a moment after it was replaced.
+        bench.deploy(&next).await.unwrap();
+    }
+    until("the end of version 1", async || {
+        let again = manifest("tidegate_plain_http.wasm", "variables = { number = \"last\" }");
+        bench.deploy(&again).await.unwrap();
+        (!code().contains(&of_first)).then_some(())
+    })
+    .await;
+    assert_eq!(code().len(), 1);
 }
