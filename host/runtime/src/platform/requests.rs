@@ -73,6 +73,7 @@ impl Routed {
 
 impl Platform {
     /// The version of a function that a request goes to, or what it is answered where there is none.
+    #[allow(clippy::result_large_err, reason = "it is the answer, and sent as it is")]
     pub fn route<B>(&self, request: &http::Request<B>) -> Result<Routed, http::Response<Body>> {
         let router = self.services.router();
         let found = router.http(request.method().as_str(), request.uri().path());
