@@ -82,7 +82,7 @@ impl Dispatcher {
         match refused {
             CommitError::Lost { .. } => tracing::debug!(function, event, "another delivery has the event"),
             CommitError::Conflict { .. } => self.settle_only(delivery).await,
-            CommitError::Store(error) => {
+            error @ (CommitError::Store(_) | CommitError::TooLarge { .. }) => {
                 tracing::warn!(function, event, %error, "a failure is not committed");
                 self.run_again(std::slice::from_ref(delivery)).await;
             }

@@ -261,6 +261,11 @@ impl Dispatcher {
                 self.failed_together(group, Failure::Retry { reason, delay: None }, ran)
                     .await
             }
+            // A batch is halved until it fits.
+            Err(too_large @ CommitError::TooLarge { .. }) => {
+                self.failed_together(group, Failure::Reject(too_large.to_string()), ran)
+                    .await
+            }
             // Whatever ended meanwhile is left out the next time.
             Err(CommitError::Conflict { .. }) => vec![group],
             Err(CommitError::Lost { queue, seq }) => {

@@ -14,7 +14,7 @@ use crate::sandbox::{Pool, Sandbox, forget_code};
 use crate::store::{CommitError, Condition, Depth, Order, Publication, StateWrite, StoreError, Unit};
 
 /// Apps that are read back at the start.
-const MOST_APPS: usize = 1000;
+pub(super) const MOST_APPS: usize = 1000;
 /// The bucket of deployed components, by digest.
 pub(super) const COMPONENTS: &str = "$components";
 
@@ -188,16 +188,25 @@ impl Platform {
         let versions = Versions::read(store.as_ref(), None).await?;
         let page = store.query(APPS, "", None, MOST_APPS, Order::Ascending).await?;
         for (app, _) in page.entries {
-            let (record, _) = AppRecord::read(store.as_ref(), &app).await?;
-            let mut loaded = Vec::new();
-            for version in versions.iter().filter(|version| version.app == app) {
-                if self.is_wanted(version, &record).await? {
-                    loaded.extend(self.load_or_complain(version).await);
-                }
-            }
-            self.activate(&app, record.live().clone(), loaded);
+            self.run_app(&app, &versions).await?;
         }
         Ok(())
+    }
+
+    /// Runs an app as it is kept; whether all that it wants could be loaded.
+    pub(super) async fn run_app(&self, app: &str, versions: &Versions) -> Result<bool, StoreError> {
+        let (record, _) = AppRecord::read(self.services.store.as_ref(), app).await?;
+        let (mut loaded, mut wanted) = (Vec::new(), 0);
+        for version in versions.iter().filter(|version| version.app == app) {
+            let runs = self.fleet().running(&version.function, version.number).is_some();
+            if !runs && self.is_wanted(version, &record).await? {
+                wanted += 1;
+                loaded.extend(self.load_or_complain(version).await);
+            }
+        }
+        let all = loaded.len() == wanted;
+        self.activate(app, record.live().clone(), loaded);
+        Ok(all)
     }
 
     async fn is_wanted(&self, version: &VersionRecord, record: &AppRecord) -> Result<bool, StoreError> {

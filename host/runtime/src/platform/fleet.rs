@@ -88,6 +88,15 @@ impl Fleet {
         Some(Routed::new(function.spec.clone(), program.clone()))
     }
 
+    /// Whether an app's events and requests go to these versions, and all of them are loaded.
+    pub(super) fn has(&self, app: &str, live: &Splits) -> bool {
+        let loaded = |(function, split): (&String, &Split)| {
+            let mut versions = split.shares().map(|(version, _)| version);
+            versions.all(|version| self.running(function, version).is_some())
+        };
+        self.live.get(app) == Some(live) && live.iter().all(loaded)
+    }
+
     /// The live versions of a function.
     pub(super) fn split(&self, function: &str) -> Option<&Split> {
         self.live.values().find_map(|splits| splits.get(function))

@@ -5,6 +5,7 @@ mod apps;
 mod buckets;
 mod deployment;
 mod fleet;
+mod following;
 mod handled;
 mod requests;
 mod versions;
@@ -54,6 +55,8 @@ pub struct PlatformConfig {
     pub requests: KeptRequests,
     /// Where spans go.
     pub spans: Spans,
+    /// Whether other hosts use the same store: what they deploy is followed.
+    pub shared: bool,
 }
 
 impl PlatformConfig {
@@ -66,6 +69,7 @@ impl PlatformConfig {
             places: Places::default(),
             requests: KeptRequests::default(),
             spans: Spans::default(),
+            shared: false,
         }
     }
 }
@@ -133,6 +137,9 @@ impl Platform {
         });
         complete_joins(&platform.services);
         platform.restore().await?;
+        if platform.config.shared {
+            platform.follow_other_hosts();
+        }
         Ok(platform)
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod embedded;
 pub mod memory;
@@ -23,7 +23,7 @@ pub const SYSTEM_PREFIX: char = '$';
 pub struct Versioned {
     /// The bytes.
     pub value: Bytes,
-    /// Grows with every write in the store.
+    /// Grows with every write of the key; no two writes have the same.
     pub version: u64,
 }
 
@@ -41,7 +41,11 @@ pub enum Condition {
 
 impl Condition {
     /// Refuses what was found when the condition does not hold of it.
-    fn check(self, found: Option<u64>, place: impl FnOnce() -> (String, String)) -> Result<(), CommitError> {
+    pub fn check(
+        self,
+        found: Option<u64>,
+        place: impl FnOnce() -> (String, String),
+    ) -> Result<(), CommitError> {
         let holds = match self {
             Self::None => true,
             Self::Absent => found.is_none(),
@@ -137,11 +141,13 @@ impl Group {
         (self.0 % u128::from(bound.max(1))) as u32
     }
 
-    fn to_bytes(self) -> [u8; Self::BYTES] {
+    /// The group as it is kept.
+    pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 
-    fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+    /// The group that was kept.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
 }
@@ -274,6 +280,14 @@ pub enum CommitError {
         queue: String,
         /// The place.
         seq: u64,
+    },
+    /// The back-end cannot check so much at once; nothing was changed, and trying again is of no use.
+    #[error("the unit has {found} changes that depend on something, allowed are {allowed}")]
+    TooLarge {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        allowed: usize,
     },
     /// The store could not answer; the unit may or may not have been committed.
     #[error(transparent)]

@@ -129,7 +129,7 @@ impl Timer {
                 Err(CommitError::Conflict { .. } | CommitError::Lost { .. }) => {
                     tracing::debug!(function = self.function, "another host was first to fire");
                 }
-                Err(CommitError::Store(error)) => {
+                Err(error @ (CommitError::Store(_) | CommitError::TooLarge { .. })) => {
                     tracing::warn!(function = self.function, %error, "a schedule waits for the store");
                     self.services.clock.sleep(PAUSE).await;
                 }

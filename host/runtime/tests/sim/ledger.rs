@@ -80,7 +80,9 @@ impl Ledger {
             }
             Err(CommitError::Conflict { .. }) => self.count("second ends refused"),
             Err(CommitError::Lost { .. }) => self.count("lost deliveries"),
-            Err(CommitError::Store(error)) => self.violation(format!("the inner store failed: {error}")),
+            Err(error @ (CommitError::Store(_) | CommitError::TooLarge { .. })) => {
+                self.violation(format!("the inner store failed: {error}"))
+            }
         }
     }
 

@@ -3,9 +3,10 @@
 use super::*;
 use crate::store::Count;
 
-pub(super) async fn run(make: &impl Fn() -> Fixture) {
+pub(super) async fn run(make: &impl AsyncFn() -> Fixture, load: Load) {
     run!(
         make,
+        load,
         counts_add_up_and_the_last_enqueues_once,
         a_refused_unit_adds_nothing,
         a_count_of_nothing_enqueues_at_once,
@@ -31,12 +32,12 @@ async fn found(store: &Arc<dyn Store>) -> Option<Bytes> {
     found.map(|found| found.value)
 }
 
-async fn counts_add_up_and_the_last_enqueues_once(store: Arc<dyn Store>) {
-    const PARTS: i64 = 1000;
-    store.commit(adding(PARTS)).await.unwrap();
-    assert_eq!(found(&store).await.as_deref(), Some(b"1000".as_slice()));
+async fn counts_add_up_and_the_last_enqueues_once(store: Arc<dyn Store>, load: Load) {
+    let parts = 20 * load.hundreds as i64;
+    store.commit(adding(parts)).await.unwrap();
+    assert_eq!(found(&store).await.as_deref(), Some(parts.to_string().as_bytes()));
     let mut units = tokio::task::JoinSet::new();
-    for _ in 1..PARTS {
+    for _ in 1..parts {
         let store = store.clone();
         units.spawn(async move { store.commit(adding(-1)).await });
     }
@@ -52,7 +53,7 @@ async fn counts_add_up_and_the_last_enqueues_once(store: Arc<dyn Store>) {
     assert_eq!(deliveries[0].event.id, "all");
 }
 
-async fn a_refused_unit_adds_nothing(store: Arc<dyn Store>) {
+async fn a_refused_unit_adds_nothing(store: Arc<dyn Store>, _: Load) {
     store.commit(adding(1)).await.unwrap();
     let refused = Unit {
         state: vec![StateWrite {
@@ -67,13 +68,13 @@ async fn a_refused_unit_adds_nothing(store: Arc<dyn Store>) {
     assert_eq!(store.depth("zero").await.unwrap().ready, 0);
 }
 
-async fn a_count_of_nothing_enqueues_at_once(store: Arc<dyn Store>) {
+async fn a_count_of_nothing_enqueues_at_once(store: Arc<dyn Store>, _: Load) {
     store.commit(adding(0)).await.unwrap();
     assert_eq!(found(&store).await, None);
     assert_eq!(store.depth("zero").await.unwrap().ready, 1);
 }
 
-async fn what_is_no_number_is_not_added_to(store: Arc<dyn Store>) {
+async fn what_is_no_number_is_not_added_to(store: Arc<dyn Store>, _: Load) {
     let unit = Unit {
         state: vec![put("counts", "k", "many")],
         ..Unit::default()

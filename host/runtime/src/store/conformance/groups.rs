@@ -3,9 +3,10 @@
 use super::*;
 use crate::store::{Deferral, Depth, Group};
 
-pub(super) async fn run(make: &impl Fn() -> Fixture) {
+pub(super) async fn run(make: &impl AsyncFn() -> Fixture, load: Load) {
     run!(
         make,
+        load,
         a_group_is_handed_out_one_at_a_time_in_order,
         what_is_given_back_keeps_its_place_in_its_group,
         what_is_deferred_comes_again_in_its_place,
@@ -34,7 +35,7 @@ fn defer(delivery: &Delivery, not_before: u64) -> Unit {
     }
 }
 
-async fn a_group_is_handed_out_one_at_a_time_in_order(store: Arc<dyn Store>) {
+async fn a_group_is_handed_out_one_at_a_time_in_order(store: Arc<dyn Store>, _: Load) {
     let all = ["a1", "a2", "b1", "a3", "b2"].map(|id| grouped(id, &id[..1]));
     store.commit(events(all)).await.unwrap();
     store.commit(events([enqueue("q", "free")])).await.unwrap();
@@ -59,7 +60,7 @@ async fn a_group_is_handed_out_one_at_a_time_in_order(store: Arc<dyn Store>) {
     assert_eq!(ids(&claim.await.unwrap()), ["a4"], "a settlement wakes who waits");
 }
 
-async fn what_is_given_back_keeps_its_place_in_its_group(store: Arc<dyn Store>) {
+async fn what_is_given_back_keeps_its_place_in_its_group(store: Arc<dyn Store>, _: Load) {
     store
         .commit(events([grouped("1", "a"), grouped("2", "a")]))
         .await
@@ -72,11 +73,11 @@ async fn what_is_given_back_keeps_its_place_in_its_group(store: Arc<dyn Store>) 
     assert_eq!(ids(&claim_all(&*store, "q").await), ["2"]);
 }
 
-async fn what_is_deferred_comes_again_in_its_place(store: Arc<dyn Store>) {
+async fn what_is_deferred_comes_again_in_its_place(store: Arc<dyn Store>, load: Load) {
     let all = [grouped("a1", "a"), grouped("a2", "a"), grouped("b1", "b")];
     store.commit(events(all)).await.unwrap();
     let held = claim_all(&*store, "q").await;
-    let due = now_ms() + 300;
+    let due = now_ms() + load.moment;
     store.commit(defer(&held[0], due)).await.unwrap();
     assert!(is_lost(&store.commit(settle([held[0].receipt.clone()])).await));
     assert_eq!(store.depth("q").await.unwrap(), Depth { ready: 2, delayed: 1 });
@@ -88,7 +89,7 @@ async fn what_is_deferred_comes_again_in_its_place(store: Arc<dyn Store>) {
     assert_eq!(ids(&claim_all(&*store, "q").await), ["a2"]);
 }
 
-async fn a_deferral_is_part_of_its_unit(store: Arc<dyn Store>) {
+async fn a_deferral_is_part_of_its_unit(store: Arc<dyn Store>, _: Load) {
     store.commit(events([grouped("1", "a")])).await.unwrap();
     let held = claim_all(&*store, "q").await;
     let refused = Unit {
@@ -109,9 +110,9 @@ async fn a_deferral_is_part_of_its_unit(store: Arc<dyn Store>) {
     assert_eq!(claim_all(&*store, "q").await[0].attempt, 2);
 }
 
-async fn a_held_back_event_enters_its_group_when_its_time_comes(store: Arc<dyn Store>) {
+async fn a_held_back_event_enters_its_group_when_its_time_comes(store: Arc<dyn Store>, load: Load) {
     let late = Enqueue {
-        not_before: Some(now_ms() + 200),
+        not_before: Some(now_ms() + load.moment),
         ..grouped("late", "a")
     };
     store.commit(events([late, grouped("1", "a")])).await.unwrap();
@@ -125,25 +126,26 @@ async fn a_held_back_event_enters_its_group_when_its_time_comes(store: Arc<dyn S
     );
 }
 
-async fn a_large_backlog_of_one_group_holds_up_no_other(store: Arc<dyn Store>) {
+async fn a_large_backlog_of_one_group_holds_up_no_other(store: Arc<dyn Store>, load: Load) {
+    let size = 10 * load.hundreds;
     for chunk in 0..20 {
-        let some = (0..500).map(|n| grouped(&format!("{:05}", chunk * 500 + n), "hot"));
+        let some = (0..size).map(|n| grouped(&format!("{:05}", chunk * size + n), "hot"));
         store.commit(events(some)).await.unwrap();
     }
     store.commit(events([grouped("other", "cold")])).await.unwrap();
     let held = store.claim("q", 1, LONG).await.unwrap();
     assert_eq!(ids(&held), ["00000"]);
     assert_eq!(ids(&store.claim("q", 10, LONG).await.unwrap()), ["other"]);
-    assert_eq!(store.depth("q").await.unwrap().ready, 10_001);
+    assert_eq!(store.depth("q").await.unwrap().ready, 20 * size as u64 + 1);
     let mut held = held;
-    for expected in 1..200 {
+    for expected in 1..4 * load.hundreds {
         store.commit(settle(receipts(&held))).await.unwrap();
         held = store.claim("q", 10, LONG).await.unwrap();
         assert_eq!(ids(&held), [format!("{expected:05}")]);
     }
 }
 
-async fn an_older_receipt_does_not_touch_a_later_delivery(store: Arc<dyn Store>) {
+async fn an_older_receipt_does_not_touch_a_later_delivery(store: Arc<dyn Store>, _: Load) {
     store.commit(events([enqueue("q", "1")])).await.unwrap();
     let older = receipts(&claim_all(&*store, "q").await);
     store.unclaim(&older).await.unwrap();

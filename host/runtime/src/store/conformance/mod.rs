@@ -20,8 +20,36 @@ use super::{
 };
 use crate::event::Event;
 
+/// What has to live as long as a store.
+pub type Guard = Box<dyn Any + Send>;
 /// What a test gets: an empty store, and what has to live as long.
-pub type Fixture = (Arc<dyn Store>, Box<dyn Any + Send>);
+pub type Fixture = (Arc<dyn Store>, Guard);
+
+/// How much the tests ask of a store.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Events of a long backlog, in hundreds.
+    hundreds: usize,
+    /// A time within which a few calls are answered for sure, in milliseconds.
+    moment: u64,
+    /// How long one test may take.
+    patience: Duration,
+}
+
+impl Load {
+    /// For a store within the process.
+    pub const LOCAL: Self = Self {
+        hundreds: 50,
+        moment: 300,
+        patience: Duration::from_secs(60),
+    };
+    /// For a store that each call reaches over a network.
+    pub const REMOTE: Self = Self {
+        hundreds: 3,
+        moment: 4000,
+        patience: Duration::from_secs(300),
+    };
+}
 
 /// Long enough for a wait that must not end by itself.
 const LONG: Duration = Duration::from_secs(20);
@@ -29,21 +57,21 @@ const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(50);
 
 /// Runs the whole suite, each test on a store of its own.
-pub async fn run_all(make: impl Fn() -> Fixture) {
-    state::run(&make).await;
-    counts::run(&make).await;
-    queues::run(&make).await;
-    groups::run(&make).await;
-    objects::run(&make).await;
+pub async fn run_all(make: impl AsyncFn() -> Fixture, load: Load) {
+    state::run(&make, load).await;
+    counts::run(&make, load).await;
+    queues::run(&make, load).await;
+    groups::run(&make, load).await;
+    objects::run(&make, load).await;
 }
 
 /// Runs tests one after another and says which one is running.
 macro_rules! run {
-    ($make:expr, $($test:ident),+ $(,)?) => {
+    ($make:expr, $load:expr, $($test:ident),+ $(,)?) => {
         $({
             eprintln!("conformance: {}", stringify!($test));
-            let (store, _guard) = $make();
-            tokio::time::timeout(std::time::Duration::from_secs(60), $test(store)).await.expect(stringify!($test));
+            let (store, _guard) = $make().await;
+            tokio::time::timeout($load.patience, $test(store, $load)).await.expect(stringify!($test));
         })+
     };
 }

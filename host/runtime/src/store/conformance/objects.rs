@@ -3,9 +3,10 @@
 use super::*;
 use crate::store::ObjectMeta;
 
-pub(super) async fn run(make: &impl Fn() -> Fixture) {
+pub(super) async fn run(make: &impl AsyncFn() -> Fixture, load: Load) {
     run!(
         make,
+        load,
         an_object_comes_back_with_its_metadata,
         bytes_are_read_from_anywhere,
         nothing_is_published_before_the_commit,
@@ -24,7 +25,7 @@ pub(super) async fn run(make: &impl Fn() -> Fixture) {
 
 const MD5_OF_HELLO: &str = "5d41402abc4b2a76b9719d911017c592";
 
-async fn an_object_comes_back_with_its_metadata(store: Arc<dyn Store>) {
+async fn an_object_comes_back_with_its_metadata(store: Arc<dyn Store>, _: Load) {
     let before = now_ms();
     let staged = stage(&*store, b"hello").await;
     assert_eq!((staged.size, staged.etag.as_str()), (5, MD5_OF_HELLO));
@@ -57,7 +58,7 @@ async fn an_object_comes_back_with_its_metadata(store: Arc<dyn Store>) {
     assert!(store.open("b", "none").await.unwrap().is_none());
 }
 
-async fn bytes_are_read_from_anywhere(store: Arc<dyn Store>) {
+async fn bytes_are_read_from_anywhere(store: Arc<dyn Store>, _: Load) {
     publish(&*store, "k", b"0123456789").await;
     let reader = store.open("b", "k").await.unwrap().unwrap();
     for (offset, len, expected) in [
@@ -76,7 +77,7 @@ async fn bytes_are_read_from_anywhere(store: Arc<dyn Store>) {
     }
 }
 
-async fn nothing_is_published_before_the_commit(store: Arc<dyn Store>) {
+async fn nothing_is_published_before_the_commit(store: Arc<dyn Store>, _: Load) {
     let mut writer = store.stage().await.unwrap();
     writer.write(Bytes::from_static(b"hel")).await.unwrap();
     writer.write(Bytes::from_static(b"lo")).await.unwrap();
@@ -104,7 +105,7 @@ async fn nothing_is_published_before_the_commit(store: Arc<dyn Store>) {
     ));
 }
 
-async fn an_open_reader_survives_overwrite_and_deletion(store: Arc<dyn Store>) {
+async fn an_open_reader_survives_overwrite_and_deletion(store: Arc<dyn Store>, _: Load) {
     publish(&*store, "k", b"one").await;
     let one = store.open("b", "k").await.unwrap().unwrap();
     publish(&*store, "k", b"two!").await;
@@ -119,7 +120,7 @@ async fn an_open_reader_survives_overwrite_and_deletion(store: Arc<dyn Store>) {
     assert!(one.meta().sequencer < two.meta().sequencer);
 }
 
-async fn a_deleted_object_is_gone(store: Arc<dyn Store>) {
+async fn a_deleted_object_is_gone(store: Arc<dyn Store>, _: Load) {
     publish(&*store, "k", b"one").await;
     store
         .commit(objects([
@@ -133,7 +134,7 @@ async fn a_deleted_object_is_gone(store: Arc<dyn Store>) {
     assert!(store.list("b", "", None, 10).await.unwrap().entries.is_empty());
 }
 
-async fn conditions_go_by_the_sequencer(store: Arc<dyn Store>) {
+async fn conditions_go_by_the_sequencer(store: Arc<dyn Store>, _: Load) {
     let when = async |condition, bytes: &[u8]| {
         let staged = stage(&*store, bytes).await;
         let publication = Publication {
@@ -176,7 +177,7 @@ async fn conditions_go_by_the_sequencer(store: Arc<dyn Store>) {
     when(Condition::Absent, b"6").await.unwrap();
 }
 
-async fn a_lost_receipt_publishes_nothing(store: Arc<dyn Store>) {
+async fn a_lost_receipt_publishes_nothing(store: Arc<dyn Store>, _: Load) {
     publish(&*store, "k", b"old").await;
     let staged = stage(&*store, b"new").await;
     let lost = Receipt {
@@ -197,7 +198,7 @@ async fn a_lost_receipt_publishes_nothing(store: Arc<dyn Store>) {
     assert_eq!(contents(&*store, "b", "k").await.as_deref(), Some(&b"new"[..]));
 }
 
-async fn staged_bytes_are_published_once(store: Arc<dyn Store>) {
+async fn staged_bytes_are_published_once(store: Arc<dyn Store>, _: Load) {
     let staged = stage(&*store, b"once").await;
     let twice = ["k", "l"].map(|key| publication("b", key, Some(staged.clone())));
     assert!(is_refused(&store.commit(objects(twice)).await));
@@ -216,12 +217,12 @@ async fn staged_bytes_are_published_once(store: Arc<dyn Store>) {
     assert_eq!(contents(&*store, "b", "k").await.as_deref(), Some(&b"once"[..]));
 }
 
-async fn readers_and_overwrites_race_in_peace(store: Arc<dyn Store>) {
+async fn readers_and_overwrites_race_in_peace(store: Arc<dyn Store>, load: Load) {
     publish(&*store, "k", b"00").await;
     let writer = tokio::spawn({
         let store = store.clone();
         async move {
-            for round in 1..100 {
+            for round in 1..2 * load.hundreds {
                 publish(&*store, "k", format!("{round:02}").repeat(round).as_bytes()).await;
             }
         }
@@ -244,7 +245,7 @@ async fn readers_and_overwrites_race_in_peace(store: Arc<dyn Store>) {
     writer.await.unwrap();
 }
 
-async fn large_objects_stream(store: Arc<dyn Store>) {
+async fn large_objects_stream(store: Arc<dyn Store>, _: Load) {
     let chunk = |n: u64| {
         Bytes::from(
             (0..300_000u64)
@@ -273,7 +274,7 @@ async fn large_objects_stream(store: Arc<dyn Store>) {
     assert_eq!(across[..], [chunk(0)[299_999], chunk(1)[0]]);
 }
 
-async fn empty_objects_are_objects(store: Arc<dyn Store>) {
+async fn empty_objects_are_objects(store: Arc<dyn Store>, _: Load) {
     let staged = store.stage().await.unwrap().finish().await.unwrap();
     assert_eq!(
         (staged.size, staged.etag.as_str()),
@@ -286,7 +287,7 @@ async fn empty_objects_are_objects(store: Arc<dyn Store>) {
     assert_eq!(contents(&*store, "b", "empty/").await.as_deref(), Some(&b""[..]));
 }
 
-async fn listings_go_by_prefix_in_pages(store: Arc<dyn Store>) {
+async fn listings_go_by_prefix_in_pages(store: Arc<dyn Store>, _: Load) {
     let names = ["a", "a/", "a/1", "a/10", "a/2", "b", "ÿ", "\u{10ffff}"];
     for name in names.iter().rev() {
         publish(&*store, name, name.as_bytes()).await;
@@ -334,7 +335,7 @@ async fn listings_go_by_prefix_in_pages(store: Arc<dyn Store>) {
     assert!(store.list("b", "none", None, 10).await.unwrap().next.is_none());
 }
 
-async fn buckets_do_not_mix(store: Arc<dyn Store>) {
+async fn buckets_do_not_mix(store: Arc<dyn Store>, _: Load) {
     publish(&*store, "k", b"b").await;
     let staged = stage(&*store, b"bb").await;
     store

@@ -1,11 +1,14 @@
 //! What the contract says of queues.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 use crate::store::Depth;
 
-pub(super) async fn run(make: &impl Fn() -> Fixture) {
+pub(super) async fn run(make: &impl AsyncFn() -> Fixture, load: Load) {
     run!(
         make,
+        load,
         events_come_whole_and_in_the_order_of_their_commits,
         a_long_backlog_comes_in_order,
         concurrent_claims_share_the_events,
@@ -25,7 +28,7 @@ pub(super) async fn run(make: &impl Fn() -> Fixture) {
     );
 }
 
-async fn events_come_whole_and_in_the_order_of_their_commits(store: Arc<dyn Store>) {
+async fn events_come_whole_and_in_the_order_of_their_commits(store: Arc<dyn Store>, _: Load) {
     store
         .commit(events([enqueue("q", "1"), enqueue("q", "2")]))
         .await
@@ -45,9 +48,9 @@ async fn events_come_whole_and_in_the_order_of_their_commits(store: Arc<dyn Stor
     assert_eq!((&*rest[1].event, rest[1].attempt), (&*event("3"), 7));
 }
 
-async fn a_long_backlog_comes_in_order(store: Arc<dyn Store>) {
-    let all: Vec<String> = (0..5000).map(|n| format!("{n:05}")).collect();
-    for some in all.chunks(500) {
+async fn a_long_backlog_comes_in_order(store: Arc<dyn Store>, load: Load) {
+    let all: Vec<String> = (0..100 * load.hundreds).map(|n| format!("{n:05}")).collect();
+    for some in all.chunks(10 * load.hundreds) {
         store
             .commit(events(some.iter().map(|id| enqueue("q", id))))
             .await
@@ -56,7 +59,7 @@ async fn a_long_backlog_comes_in_order(store: Arc<dyn Store>) {
     assert_eq!(
         store.depth("q").await.unwrap(),
         Depth {
-            ready: 5000,
+            ready: all.len() as u64,
             delayed: 0
         }
     );
@@ -72,23 +75,24 @@ async fn a_long_backlog_comes_in_order(store: Arc<dyn Store>) {
     assert!(claim_all(&*store, "q").await.is_empty());
 }
 
-async fn concurrent_claims_share_the_events(store: Arc<dyn Store>) {
+async fn concurrent_claims_share_the_events(store: Arc<dyn Store>, load: Load) {
+    let commits = 4 * load.hundreds;
+    let left = Arc::new(AtomicUsize::new(5 * commits));
     let tasks: Vec<_> = (0..8)
         .map(|_| {
-            let store = store.clone();
+            let (store, left) = (store.clone(), left.clone());
             tokio::spawn(async move {
                 let mut seen = Vec::new();
-                loop {
-                    let some = store.claim("q", 10, Duration::from_millis(500)).await.unwrap();
-                    if some.is_empty() {
-                        return seen;
-                    }
+                while left.load(Ordering::Relaxed) > 0 {
+                    let some = store.claim("q", 10, SHORT).await.unwrap();
+                    left.fetch_sub(some.len(), Ordering::Relaxed);
                     seen.extend(ids(&some));
                 }
+                seen
             })
         })
         .collect();
-    for n in 0..200 {
+    for n in 0..commits {
         store
             .commit(events((0..5).map(|m| enqueue("q", &format!("{n:03}-{m}")))))
             .await
@@ -103,10 +107,10 @@ async fn concurrent_claims_share_the_events(store: Arc<dyn Store>) {
     seen.sort();
     let count = seen.len();
     seen.dedup();
-    assert_eq!((count, seen.len()), (1000, 1000));
+    assert_eq!((count, seen.len()), (5 * commits, 5 * commits));
 }
 
-async fn a_claimed_event_is_not_claimed_again(store: Arc<dyn Store>) {
+async fn a_claimed_event_is_not_claimed_again(store: Arc<dyn Store>, _: Load) {
     store.commit(events([enqueue("q", "1")])).await.unwrap();
     assert_eq!(claim_all(&*store, "q").await.len(), 1);
     assert!(claim_all(&*store, "q").await.is_empty());
@@ -121,7 +125,7 @@ async fn a_claimed_event_is_not_claimed_again(store: Arc<dyn Store>) {
     );
 }
 
-async fn what_is_given_back_comes_first_with_its_attempt(store: Arc<dyn Store>) {
+async fn what_is_given_back_comes_first_with_its_attempt(store: Arc<dyn Store>, _: Load) {
     let third = Enqueue {
         attempt: 3,
         ..enqueue("q", "2")
@@ -143,7 +147,7 @@ async fn what_is_given_back_comes_first_with_its_attempt(store: Arc<dyn Store>) 
     );
 }
 
-async fn a_settled_event_is_gone_and_its_receipt_spent(store: Arc<dyn Store>) {
+async fn a_settled_event_is_gone_and_its_receipt_spent(store: Arc<dyn Store>, _: Load) {
     store
         .commit(events([enqueue("q", "1"), enqueue("q", "2")]))
         .await
@@ -180,7 +184,7 @@ async fn a_settled_event_is_gone_and_its_receipt_spent(store: Arc<dyn Store>) {
     ));
 }
 
-async fn a_receipt_counts_once_in_a_unit(store: Arc<dyn Store>) {
+async fn a_receipt_counts_once_in_a_unit(store: Arc<dyn Store>, _: Load) {
     store.commit(events([enqueue("q", "1")])).await.unwrap();
     let receipt = claim_all(&*store, "q").await[0].receipt.clone();
     assert!(is_lost(
@@ -189,7 +193,7 @@ async fn a_receipt_counts_once_in_a_unit(store: Arc<dyn Store>) {
     store.commit(settle([receipt])).await.unwrap();
 }
 
-async fn settling_and_trying_again_is_one_commit(store: Arc<dyn Store>) {
+async fn settling_and_trying_again_is_one_commit(store: Arc<dyn Store>, _: Load) {
     store
         .commit(events([enqueue("q", "1"), enqueue("q", "2")]))
         .await
@@ -211,7 +215,7 @@ async fn settling_and_trying_again_is_one_commit(store: Arc<dyn Store>) {
     assert_eq!(rest[1].attempt, 2);
 }
 
-async fn a_claim_waits_for_the_first_event(store: Arc<dyn Store>) {
+async fn a_claim_waits_for_the_first_event(store: Arc<dyn Store>, _: Load) {
     let claim = tokio::spawn({
         let store = store.clone();
         async move { store.claim("q", 10, LONG).await.unwrap() }
@@ -219,14 +223,11 @@ async fn a_claim_waits_for_the_first_event(store: Arc<dyn Store>) {
     tokio::time::sleep(SHORT).await;
     assert!(!claim.is_finished());
     store.commit(events([enqueue("q", "1")])).await.unwrap();
-    let claimed = tokio::time::timeout(Duration::from_secs(5), claim)
-        .await
-        .unwrap()
-        .unwrap();
+    let claimed = tokio::time::timeout(LONG, claim).await.unwrap().unwrap();
     assert_eq!(ids(&claimed), ["1"]);
 }
 
-async fn every_waiting_claim_gets_an_event(store: Arc<dyn Store>) {
+async fn every_waiting_claim_gets_an_event(store: Arc<dyn Store>, _: Load) {
     let claims: Vec<_> = (0..4)
         .map(|_| {
             let store = store.clone();
@@ -240,17 +241,14 @@ async fn every_waiting_claim_gets_an_event(store: Arc<dyn Store>) {
         .unwrap();
     let mut seen = Vec::new();
     for claim in claims {
-        seen.extend(ids(&tokio::time::timeout(Duration::from_secs(5), claim)
-            .await
-            .unwrap()
-            .unwrap()));
+        seen.extend(ids(&tokio::time::timeout(LONG, claim).await.unwrap().unwrap()));
     }
     seen.sort();
     assert_eq!(seen, ["1", "2", "3", "4"]);
 }
 
-async fn a_claim_that_is_dropped_claims_nothing(store: Arc<dyn Store>) {
-    for n in 0..50 {
+async fn a_claim_that_is_dropped_claims_nothing(store: Arc<dyn Store>, load: Load) {
+    for n in 0..load.hundreds {
         let claim = tokio::spawn({
             let store = store.clone();
             async move { store.claim("q", 1, LONG).await.unwrap().len() }
@@ -267,14 +265,14 @@ async fn a_claim_that_is_dropped_claims_nothing(store: Arc<dyn Store>) {
     }
 }
 
-async fn a_claim_returns_empty_when_its_time_is_up(store: Arc<dyn Store>) {
+async fn a_claim_returns_empty_when_its_time_is_up(store: Arc<dyn Store>, _: Load) {
     let started = std::time::Instant::now();
     assert!(store.claim("q", 1, SHORT).await.unwrap().is_empty());
     assert!(started.elapsed() >= SHORT);
     assert!(store.claim("q", 1, Duration::ZERO).await.unwrap().is_empty());
 }
 
-async fn giving_back_wakes_a_waiting_claim(store: Arc<dyn Store>) {
+async fn giving_back_wakes_a_waiting_claim(store: Arc<dyn Store>, _: Load) {
     store.commit(events([enqueue("q", "1")])).await.unwrap();
     let claimed = claim_all(&*store, "q").await;
     let claim = tokio::spawn({
@@ -283,15 +281,12 @@ async fn giving_back_wakes_a_waiting_claim(store: Arc<dyn Store>) {
     });
     tokio::time::sleep(SHORT).await;
     store.unclaim(&receipts(&claimed)).await.unwrap();
-    let again = tokio::time::timeout(Duration::from_secs(5), claim)
-        .await
-        .unwrap()
-        .unwrap();
+    let again = tokio::time::timeout(LONG, claim).await.unwrap().unwrap();
     assert_eq!(ids(&again), ["1"]);
 }
 
-async fn held_back_events_come_when_their_time_comes(store: Arc<dyn Store>) {
-    let now = now_ms();
+async fn held_back_events_come_when_their_time_comes(store: Arc<dyn Store>, load: Load) {
+    let (now, moment) = (now_ms(), load.moment);
     let held = |id: &str, ms: u64| Enqueue {
         not_before: Some(now + ms),
         attempt: 2,
@@ -300,8 +295,8 @@ async fn held_back_events_come_when_their_time_comes(store: Arc<dyn Store>) {
     store
         .commit(events([
             held("much later", 3_600_000),
-            held("later", 600),
-            held("soon", 300),
+            held("later", 2 * moment),
+            held("soon", moment),
         ]))
         .await
         .unwrap();
@@ -309,17 +304,17 @@ async fn held_back_events_come_when_their_time_comes(store: Arc<dyn Store>) {
     assert_eq!(store.depth("q").await.unwrap(), Depth { ready: 1, delayed: 3 });
     assert_eq!(ids(&claim_all(&*store, "q").await), ["now"]);
     let soon = store.claim("q", 10, LONG).await.unwrap();
-    assert!(now_ms() >= now + 300, "held back until its time");
+    assert!(now_ms() >= now + moment, "held back until its time");
     assert_eq!((ids(&soon), soon[0].attempt), (vec!["soon".to_string()], 2));
     let later = store.claim("q", 10, LONG).await.unwrap();
-    assert!(now_ms() >= now + 600);
-    assert!(now_ms() < now + 5_000, "comes soon after its time");
+    assert!(now_ms() >= now + 2 * moment);
+    assert!(now_ms() < now + 20 * moment, "comes soon after its time");
     assert_eq!(ids(&later), ["later"]);
     store.commit(settle(receipts(&later))).await.unwrap();
     assert_eq!(store.depth("q").await.unwrap(), Depth { ready: 2, delayed: 1 });
 }
 
-async fn a_time_that_passed_does_not_hold_back(store: Arc<dyn Store>) {
+async fn a_time_that_passed_does_not_hold_back(store: Arc<dyn Store>, _: Load) {
     let past = Enqueue {
         not_before: Some(now_ms() - 1000),
         ..enqueue("q", "1")
@@ -328,7 +323,7 @@ async fn a_time_that_passed_does_not_hold_back(store: Arc<dyn Store>) {
     assert_eq!(ids(&claim_all(&*store, "q").await), ["1", "2"]);
 }
 
-async fn queues_do_not_mix(store: Arc<dyn Store>) {
+async fn queues_do_not_mix(store: Arc<dyn Store>, _: Load) {
     store
         .commit(events([enqueue("q", "1"), enqueue("qq", "2"), enqueue("", "3")]))
         .await

@@ -3,9 +3,10 @@
 use super::*;
 use crate::store::{Order, Page, Versioned};
 
-pub(super) async fn run(make: &impl Fn() -> Fixture) {
+pub(super) async fn run(make: &impl AsyncFn() -> Fixture, load: Load) {
     run!(
         make,
+        load,
         a_commit_is_seen_by_every_read_after_it,
         an_empty_unit_commits,
         versions_grow_with_every_write,
@@ -24,8 +25,8 @@ pub(super) async fn run(make: &impl Fn() -> Fixture) {
     );
 }
 
-async fn a_commit_is_seen_by_every_read_after_it(store: Arc<dyn Store>) {
-    for round in 0..50 {
+async fn a_commit_is_seen_by_every_read_after_it(store: Arc<dyn Store>, load: Load) {
+    for round in 0..load.hundreds {
         let text = round.to_string();
         store
             .commit(state([put("t", "k", &text), put("t", &text, "x")]))
@@ -46,11 +47,11 @@ async fn a_commit_is_seen_by_every_read_after_it(store: Arc<dyn Store>) {
     assert_eq!(value(&*store, "t", "empty").await.as_deref(), Some(""));
 }
 
-async fn an_empty_unit_commits(store: Arc<dyn Store>) {
+async fn an_empty_unit_commits(store: Arc<dyn Store>, _: Load) {
     store.commit(Unit::default()).await.unwrap();
 }
 
-async fn versions_grow_with_every_write(store: Arc<dyn Store>) {
+async fn versions_grow_with_every_write(store: Arc<dyn Store>, _: Load) {
     let mut last = 0;
     for key in ["a", "b", "a", "a", "c"] {
         store.commit(state([put("t", key, "same")])).await.unwrap();
@@ -63,7 +64,7 @@ async fn versions_grow_with_every_write(store: Arc<dyn Store>) {
     assert!(store.get("t", "a").await.unwrap().unwrap().version > last);
 }
 
-async fn conditions_hold_or_the_commit_is_a_conflict(store: Arc<dyn Store>) {
+async fn conditions_hold_or_the_commit_is_a_conflict(store: Arc<dyn Store>, _: Load) {
     let when = |condition, value| StateWrite {
         condition,
         ..put("t", "k", value)
@@ -99,7 +100,7 @@ async fn conditions_hold_or_the_commit_is_a_conflict(store: Arc<dyn Store>) {
     store.commit(state([when(Condition::Absent, "6")])).await.unwrap();
 }
 
-async fn a_conflict_leaves_nothing(store: Arc<dyn Store>) {
+async fn a_conflict_leaves_nothing(store: Arc<dyn Store>, _: Load) {
     store.commit(state([put("t", "taken", "1")])).await.unwrap();
     store.commit(events([enqueue("q", "one")])).await.unwrap();
     let claimed = claim_all(&*store, "q").await;
@@ -136,7 +137,7 @@ async fn a_conflict_leaves_nothing(store: Arc<dyn Store>) {
     assert_eq!(ids(&claim_all(&*store, "q").await), ["two"]);
 }
 
-async fn of_many_that_create_one_key_one_wins(store: Arc<dyn Store>) {
+async fn of_many_that_create_one_key_one_wins(store: Arc<dyn Store>, _: Load) {
     let tasks: Vec<_> = (0..64)
         .map(|n| {
             let store = store.clone();
@@ -165,7 +166,7 @@ async fn of_many_that_create_one_key_one_wins(store: Arc<dyn Store>) {
     assert_eq!((won, marks.entries.len()), (1, 1));
 }
 
-async fn concurrent_increments_are_all_counted(store: Arc<dyn Store>) {
+async fn concurrent_increments_are_all_counted(store: Arc<dyn Store>, _: Load) {
     store.commit(state([put("t", "n", "0")])).await.unwrap();
     let tasks: Vec<_> = (0..8)
         .map(|_| {
@@ -198,12 +199,12 @@ async fn increment(store: &dyn Store) {
     }
 }
 
-async fn a_reader_sees_all_of_a_unit_or_nothing(store: Arc<dyn Store>) {
+async fn a_reader_sees_all_of_a_unit_or_nothing(store: Arc<dyn Store>, load: Load) {
     let names: Vec<String> = (0..20).map(|n| format!("k{n}")).collect();
     let writer = {
         let (store, names) = (store.clone(), names.clone());
         tokio::spawn(async move {
-            for round in 0..100 {
+            for round in 0..2 * load.hundreds {
                 let text = round.to_string();
                 store
                     .commit(state(names.iter().map(|name| put("t", name, &text))))
@@ -232,7 +233,10 @@ async fn a_reader_sees_all_of_a_unit_or_nothing(store: Arc<dyn Store>) {
     writer.await.unwrap();
 }
 
-async fn a_key_that_was_read_before_it_came_and_after_it_went_is_seen_as_it_is(store: Arc<dyn Store>) {
+async fn a_key_that_was_read_before_it_came_and_after_it_went_is_seen_as_it_is(
+    store: Arc<dyn Store>,
+    _: Load,
+) {
     for _ in 0..20 {
         assert_eq!(value(&*store, "t", "k").await, None);
         store.commit(state([put("t", "k", "here")])).await.unwrap();
@@ -242,7 +246,7 @@ async fn a_key_that_was_read_before_it_came_and_after_it_went_is_seen_as_it_is(s
     }
 }
 
-async fn get_many_answers_in_the_order_of_the_keys(store: Arc<dyn Store>) {
+async fn get_many_answers_in_the_order_of_the_keys(store: Arc<dyn Store>, _: Load) {
     store
         .commit(state([put("t", "a", "1"), put("t", "b", "2")]))
         .await
@@ -258,7 +262,7 @@ async fn get_many_answers_in_the_order_of_the_keys(store: Arc<dyn Store>) {
     assert!(store.get_many("t", &[]).await.unwrap().is_empty());
 }
 
-async fn tables_do_not_mix(store: Arc<dyn Store>) {
+async fn tables_do_not_mix(store: Arc<dyn Store>, _: Load) {
     store
         .commit(state([
             put("t", "abc", "1"),
@@ -305,7 +309,7 @@ fn keys(page: &Page<(String, Versioned)>) -> Vec<&str> {
     page.entries.iter().map(|(key, _)| key.as_str()).collect()
 }
 
-async fn queries_go_by_prefix_in_byte_order(store: Arc<dyn Store>) {
+async fn queries_go_by_prefix_in_byte_order(store: Arc<dyn Store>, _: Load) {
     fill(&*store).await;
     for prefix in ["", "a", "a/", "a/1", "b", "ÿ", "\u{10ffff}", "none"] {
         let mut expected: Vec<&str> = KEYS.into_iter().filter(|key| key.starts_with(prefix)).collect();
@@ -337,7 +341,7 @@ async fn queries_go_by_prefix_in_byte_order(store: Arc<dyn Store>) {
     );
 }
 
-async fn pages_join_to_the_whole(store: Arc<dyn Store>) {
+async fn pages_join_to_the_whole(store: Arc<dyn Store>, _: Load) {
     fill(&*store).await;
     for (prefix, limit, order) in [
         ("", 1, Order::Ascending),
@@ -371,7 +375,7 @@ async fn pages_join_to_the_whole(store: Arc<dyn Store>) {
     }
 }
 
-async fn queries_beyond_the_ends_are_empty(store: Arc<dyn Store>) {
+async fn queries_beyond_the_ends_are_empty(store: Arc<dyn Store>, _: Load) {
     fill(&*store).await;
     let ask = async |prefix: &'static str, after: &'static str, order: Order| {
         let page = store.query("t", prefix, Some(after), 100, order).await.unwrap();
@@ -398,7 +402,7 @@ async fn queries_beyond_the_ends_are_empty(store: Arc<dyn Store>) {
     assert!(nothing.entries.is_empty() && nothing.next.is_none());
 }
 
-async fn large_values_come_back(store: Arc<dyn Store>) {
+async fn large_values_come_back(store: Arc<dyn Store>, _: Load) {
     let large = "0123456789abcdef".repeat(64 * 1024);
     store.commit(state([put("t", "large", &large)])).await.unwrap();
     assert!(value(&*store, "t", "large").await.as_deref() == Some(&large));

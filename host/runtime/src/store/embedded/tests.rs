@@ -34,11 +34,12 @@ fn ids(deliveries: &[Delivery]) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_store_keeps_the_contract() {
-    conformance::run_all(|| {
+    let make = async || {
         let dir = TempDir::new().unwrap();
-        (Arc::new(open(dir.path())) as Arc<dyn Store>, Box::new(dir))
-    })
-    .await;
+        let store = Arc::new(open(dir.path())) as Arc<dyn Store>;
+        (store, Box::new(dir) as conformance::Guard)
+    };
+    conformance::run_all(make, conformance::Load::LOCAL).await;
 }
 
 #[tokio::test]
