@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use serde_json::json;
+use tidegate_cloud::Cloud;
 use tidegate_runtime::jobs::CHECKPOINTS;
 use tidegate_runtime::platform::BUCKETS;
-use tidegate_runtime::store::embedded::Embedded;
 use tidegate_runtime::store::{Store, StoreError};
 use tidegate_runtime::{Platform, PlatformConfig, Traffic};
 use tidegate_trace::{Exporter, Spans};
@@ -25,10 +25,11 @@ use crate::api::gateway::Gateway;
 use crate::api::metrics::HostMetrics;
 use crate::api::s3::{self, S3Face};
 use crate::api::worker::Credentials;
-use crate::config::{Config, OtlpConfig};
+use crate::config::{Config, OtlpConfig, StoreConfig};
 use crate::inference::{Patience, WorkerPool};
 use crate::recorder::Recorder;
 use crate::server::{self, Bounds};
+use crate::store::{self, Opened};
 use crate::tls::Identity;
 use crate::watch::Watch;
 use crate::worker::{self, Supervisor, Surroundings};
@@ -50,6 +51,7 @@ pub struct Host {
     stop_worker: CancellationToken,
     exporter: Option<Exporter>,
     store: watch::Receiver<Option<StoreError>>,
+    shared: Option<Arc<Cloud>>,
 }
 
 impl Host {
@@ -63,7 +65,12 @@ impl Host {
         let gateway = listen(config.gateway.listen, "the gateway", "--port 0").await?;
         let s3 = listen(config.s3.listen, "S3", "--s3-port 0").await?;
         let (exporter, spans) = start_export(&config.otlp);
-        let (faces, store) = faces(config, spans).await?;
+        let Opened {
+            store,
+            failure,
+            shared,
+        } = store::open(&config).await?;
+        let faces = faces(config, store, spans).await?;
         make_buckets(&faces).await?;
         let mut host = Self {
             gateway: gateway.local_addr()?,
@@ -74,7 +81,8 @@ impl Host {
             worker: None,
             stop_worker: CancellationToken::new(),
             exporter,
-            store,
+            store: failure,
+            shared,
             faces,
         };
         host.serve(gateway, s3, tls);
@@ -222,6 +230,9 @@ impl Host {
         self.stop_servers.cancel();
         while self.servers.join_next().await.is_some() {}
         self.faces.recorder.flush().await;
+        if let Some(shared) = &self.shared {
+            shared.close().await;
+        }
         if let Some(exporter) = self.exporter.take() {
             exporter.finish().await;
         }
@@ -240,13 +251,7 @@ fn start_export(config: &OtlpConfig) -> (Option<Exporter>, Spans) {
     }
 }
 
-async fn faces(config: Config, spans: Spans) -> Result<(Faces, watch::Receiver<Option<StoreError>>)> {
-    let folder = config.data_dir.join("store");
-    let place = folder.clone();
-    let opened = tokio::task::spawn_blocking(move || Embedded::open(&place)).await?;
-    let opened = opened.with_context(|| format!("cannot open the store in `{}`", folder.display()))?;
-    let failure = opened.failure();
-    let store: Arc<dyn Store> = Arc::new(opened);
+async fn faces(config: Config, store: Arc<dyn Store>, spans: Spans) -> Result<Faces> {
     let metrics = Arc::new(HostMetrics::default());
     let patience = Patience {
         infer: config.worker.infer_timeout,
@@ -258,10 +263,11 @@ async fn faces(config: Config, spans: Spans) -> Result<(Faces, watch::Receiver<O
         places: config.invocations.clone(),
         requests: config.requests,
         spans: spans.clone(),
+        shared: matches!(config.store, StoreConfig::Aws(_)),
         ..PlatformConfig::new(config.data_dir.clone())
     };
     let platform = Platform::open(platform_config, store, workers.clone()).await?;
-    let faces = Faces {
+    Ok(Faces {
         recorder: Recorder::start(platform.clone(), config.recorder, metrics.clone()),
         credentials: Arc::new(Credentials::new(config.worker.token.clone())),
         stopping: CancellationToken::new(),
@@ -270,8 +276,7 @@ async fn faces(config: Config, spans: Spans) -> Result<(Faces, watch::Receiver<O
         workers,
         metrics,
         spans,
-    };
-    Ok((faces, failure))
+    })
 }
 
 async fn make_buckets(faces: &Faces) -> Result<()> {

@@ -3,6 +3,7 @@
 //! - [`cli`]: the command line; `up` runs the host, the other commands talk to a running one.
 //! - [`config`]: what an operator may set, with every bound and its default.
 //! - [`host`]: puts the parts together, and takes them apart in order when it drains.
+//! - [`store`]: the store that the configuration names.
 //! - [`server`] and [`tls`]: one port that speaks TLS and plain HTTP.
 //! - [`api`]: the faces: functions' routes, `/api/v1`, `/worker/v1`, S3, metrics.
 //! - [`worker`], [`inference`]: the worker process, and models answered by it.
@@ -17,6 +18,7 @@ pub mod host;
 pub mod inference;
 pub mod recorder;
 pub mod server;
+pub mod store;
 pub mod tls;
 pub mod watch;
 pub mod worker;

@@ -96,6 +96,7 @@ impl From<CommitError> for ApiError {
             CommitError::Conflict { .. } | CommitError::Lost { .. } => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
+            CommitError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
             CommitError::Store(error) => error.into(),
         }
     }

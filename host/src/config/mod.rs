@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use read::ConfigMistakes;
+use tidegate_cloud::{Endpoints, Settings};
 use tidegate_runtime::dispatch::Places;
 use tidegate_runtime::records::KeptRequests;
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub components: Vec<PathBuf>,
     /// How long running work may take to end when the host is told to stop.
     pub drain: Duration,
+    /// Where state, objects and queues are.
+    pub store: StoreConfig,
     /// How many invocations there may be at one time.
     pub invocations: Places,
     /// How many requests are kept on record.
@@ -38,6 +41,15 @@ pub struct Config {
     pub recorder: RecorderConfig,
     /// The export of traces.
     pub otlp: OtlpConfig,
+}
+
+/// The store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// In the data folder, for one host.
+    Embedded,
+    /// In Amazon's services, or others that speak as they do, for many hosts.
+    Aws(Box<Settings>),
 }
 
 /// The gateway: functions' routes, `/api/v1`, `/worker/v1`.
@@ -158,6 +170,7 @@ fn read(from: &mut Reader) -> Config {
         data_dir: from.path("data_dir").unwrap_or_else(|| ".tidegate".into()),
         components: from.texts("components").into_iter().map(Into::into).collect(),
         drain: from.duration("drain", "25s", ("0s", "1h")),
+        store: read_store(from),
         invocations: Places {
             total: from.count("invocations.total", 512, 1..=512),
             per_tenant: from.count("invocations.per_tenant", 512, 1..=512),
@@ -198,6 +211,30 @@ fn read(from: &mut Reader) -> Config {
                 timeout: from.duration("otlp.timeout", "5s", ("10ms", "1m")),
             },
         },
+    }
+}
+
+fn read_store(from: &mut Reader) -> StoreConfig {
+    let kind = from.word("store.kind", &["embedded", "aws"]);
+    let bucket = match kind {
+        "aws" => from.needed("store.bucket", "a store in AWS keeps its objects there"),
+        _ => from.text("store.bucket").unwrap_or_default(),
+    };
+    let settings = Settings {
+        bucket,
+        table: from.text("store.table").unwrap_or_else(|| "tidegate".into()),
+        queues: from.text("store.queues").unwrap_or_else(|| "tidegate-".into()),
+        region: from.text("store.region"),
+        endpoints: Endpoints {
+            dynamodb: from.text("store.dynamodb"),
+            s3: from.text("store.s3"),
+            sqs: from.text("store.sqs"),
+        },
+        visibility: from.duration("store.visibility", "30s", ("3s", "1h")),
+    };
+    match kind {
+        "aws" => StoreConfig::Aws(Box::new(settings)),
+        _ => StoreConfig::Embedded,
     }
 }
 

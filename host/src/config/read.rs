@@ -78,6 +78,37 @@ impl Reader {
         }
     }
 
+    /// One of some words; the first where there is none.
+    pub(super) fn word(&mut self, path: &str, allowed: &[&'static str]) -> &'static str {
+        let default = allowed.first().copied().unwrap_or_default();
+        let Some(found) = self.take(path) else {
+            return default;
+        };
+        let known = allowed.iter().find(|word| found.as_str() == Some(**word));
+        known.copied().unwrap_or_else(|| {
+            let words: Vec<String> = allowed.iter().map(|word| format!("`\"{word}\"`")).collect();
+            self.wrong(path, &found, &words.join(" or ")).unwrap_or(default)
+        })
+    }
+
+    /// A text that has to be there.
+    pub(super) fn needed(&mut self, path: &str, why: &str) -> String {
+        let present = self.has(path);
+        let text = self.text(path);
+        if !present {
+            self.mistakes.push(format!("`{path}` is missing: {why}"));
+        }
+        text.unwrap_or_default()
+    }
+
+    fn has(&self, path: &str) -> bool {
+        let found = match path.split_once('.') {
+            None => self.table.get(path),
+            Some((section, key)) => self.table.get(section).and_then(|section| section.get(key)),
+        };
+        found.is_some()
+    }
+
     /// A text that says by itself what is wrong with it.
     pub(super) fn parsed<T: FromStr<Err = String>>(&mut self, path: &str) -> Option<T> {
         let parsed = self.text(path)?.parse();

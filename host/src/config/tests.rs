@@ -47,6 +47,31 @@ fn every_mistake_is_reported_with_its_path() {
 }
 
 #[test]
+fn a_store_in_aws_needs_a_bucket_and_takes_other_services() {
+    let parse = |text: &str| Config::parse(text, "t.toml");
+    let message = parse("[store]\nkind = \"aws\"").unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "t.toml: `store.bucket` is missing: a store in AWS keeps its objects there"
+    );
+    let message = parse("[store]\nkind = \"gcp\"").unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "t.toml: `store.kind` is `\"gcp\"`, expected `\"embedded\"` or `\"aws\"`"
+    );
+    let text = "[store]\nkind = \"aws\"\nbucket = \"acme\"\nregion = \"eu-central-1\"\ns3 = \"http://s3\"\n";
+    let StoreConfig::Aws(settings) = parse(text).unwrap().store else {
+        panic!("not in AWS");
+    };
+    assert_eq!(
+        (settings.bucket.as_str(), settings.table.as_str()),
+        ("acme", "tidegate")
+    );
+    assert_eq!(settings.endpoints.s3.as_deref(), Some("http://s3"));
+    assert_eq!(settings.visibility, Duration::from_secs(30));
+}
+
+#[test]
 fn a_file_that_is_no_toml_names_the_line() {
     let message = Config::parse("drain = \"1s\"\n[gateway\n", "t.toml")
         .unwrap_err()

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::build::Machine;
-use crate::setup::{observers, programs, tools};
+use crate::setup::{cloud, observers, programs, tools};
 
 const HELP: &str = "\
 Checks the format, runs the lints, builds everything and runs every test.
@@ -49,9 +49,9 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
             tools::run(clippy.args(what).args(["--", "--deny", "warnings"]))
         })?;
     }
-    let observers = tools::step("looking for the programs that tests run", || {
+    let (observers, cloud) = tools::step("looking for the programs that tests run", || {
         programs::find()?;
-        observers::find(&machine.folders)
+        Ok((observers::find(&machine.folders)?, cloud::find(&machine.folders)?))
     })?;
     machine.build()?;
     tools::step("running the tests", || {
@@ -60,6 +60,12 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
             test.arg("--workspace");
         }
         test.env("TIDEGATE_OBSERVERS", &observers);
+        test.env("TIDEGATE_CLOUD", &cloud);
+        // The servers take any credentials, but some there must be.
+        test.envs([
+            ("AWS_ACCESS_KEY_ID", "tidegate"),
+            ("AWS_SECRET_ACCESS_KEY", "tidegate-dev"),
+        ]);
         tools::run(machine.equip(test.args(args)))
     })
 }

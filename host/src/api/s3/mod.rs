@@ -107,6 +107,7 @@ fn unavailable(error: StoreError) -> S3Error {
 fn not_committed(error: CommitError) -> S3Error {
     match error {
         CommitError::Store(error) => unavailable(error),
+        CommitError::TooLarge { .. } => s3_error!(InvalidRequest, "{error}"),
         conflict => s3_error!(PreconditionFailed, "{conflict}"),
     }
 }

@@ -1,0 +1,26 @@
+//! The store of many hosts: state in one DynamoDB table, objects in S3, queues in SQS.
+//!
+//! A commit is one transaction ([`commit`]) with a row of the outbox, and what the row tells is done after it
+//! ([`after`]): messages are sent, large units are carried on, counts that are zero are looked at. What a dead host
+//! left undone, the [`sweep`] of another one does. `docs/cloud.md` has the keys of the table and the life of a unit.
+
+mod after;
+mod blobs;
+mod clients;
+mod commit;
+mod failure;
+mod items;
+mod keys;
+mod objects;
+mod opening;
+mod queue;
+mod settings;
+mod stamps;
+mod state;
+mod store;
+mod sweep;
+mod values;
+
+pub use opening::OpenError;
+pub use settings::{Endpoints, Settings};
+pub use store::Cloud;

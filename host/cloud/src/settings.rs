@@ -1,0 +1,45 @@
+//! What an operator says of the services.
+
+use std::time::Duration;
+
+/// Where the store keeps its things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The DynamoDB table; made where it is missing.
+    pub table: String,
+    /// The S3 bucket; made where it is missing.
+    pub bucket: String,
+    /// What the names of SQS queues begin with.
+    pub queues: String,
+    /// The region; where none is given, the environment or the profile tells it.
+    pub region: Option<String>,
+    /// Other services than Amazon's.
+    pub endpoints: Endpoints,
+    /// How long an event stays away from the other hosts when its own host has gone silent.
+    pub visibility: Duration,
+}
+
+impl Settings {
+    /// Defaults, with one name for the table, the bucket and the queues.
+    pub fn new(name: &str) -> Self {
+        Self {
+            table: name.to_owned(),
+            bucket: name.to_owned(),
+            queues: format!("{name}-"),
+            region: None,
+            endpoints: Endpoints::default(),
+            visibility: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Addresses of services that speak as Amazon's do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Instead of DynamoDB.
+    pub dynamodb: Option<String>,
+    /// Instead of S3.
+    pub s3: Option<String>,
+    /// Instead of SQS.
+    pub sqs: Option<String>,
+}

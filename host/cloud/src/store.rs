@@ -1,0 +1,176 @@
+//! The store itself: what its parts share, and the trait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tidegate_runtime::clock::{Clock, SystemClock};
+use tidegate_runtime::store::{
+    CommitError, Delivery, Depth, ObjectMeta, ObjectReader, Order, Page, Receipt, StageWriter, Staged, Store,
+    StoreError, Unit, Versioned,
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::clients::Clients;
+use crate::opening::OpenError;
+use crate::queue::Queues;
+use crate::settings::Settings;
+use crate::stamps::Stamps;
+
+/// Units that are committed at one time; more wait for their turn.
+const COMMITS: usize = 64;
+
+/// The store of many hosts.
+pub struct Cloud {
+    core: Arc<Core>,
+    _stop: DropGuard,
+}
+
+/// What the parts share.
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) dynamo: aws_sdk_dynamodb::Client,
+    pub(crate) s3: aws_sdk_s3::Client,
+    pub(crate) sqs: aws_sdk_sqs::Client,
+    pub(crate) stamps: Stamps,
+    pub(crate) queues: Queues,
+    pub(crate) turns: Semaphore,
+}
+
+impl Cloud {
+    /// Opens the store; what dead hosts left undone is looked for from now on.
+    pub async fn open(settings: Settings) -> Result<Self, OpenError> {
+        let Clients { dynamo, s3, sqs } = Clients::new(&settings).await;
+        let core = Arc::new(Core {
+            settings,
+            dynamo,
+            s3,
+            sqs,
+            stamps: Stamps::new(rand::random()),
+            queues: Queues::default(),
+            turns: Semaphore::new(COMMITS),
+        });
+        core.prepare().await?;
+        let stop = CancellationToken::new();
+        let (holding, sweeping) = (core.clone().keep_holding(), core.clone().sweep_for_ever());
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            let both = async { tokio::join!(holding, sweeping) };
+            stopped.run_until_cancelled(both).await
+        });
+        Ok(Self {
+            core,
+            _stop: stop.drop_guard(),
+        })
+    }
+
+    /// Gives back what this host holds, so that others need not wait for it.
+    pub async fn close(&self) {
+        self.core.give_back_all().await;
+    }
+}
+
+impl Core {
+    pub(crate) fn now(&self) -> u64 {
+        SystemClock.now_ms()
+    }
+
+    /// A new name, which sorts by time.
+    pub(crate) fn new_id(&self) -> String {
+        ulid::Ulid::from_parts(self.now(), rand::random()).to_string()
+    }
+}
+
+#[async_trait]
+impl Store for Cloud {
+    async fn commit(&self, unit: Unit) -> Result<(), CommitError> {
+        // Whoever waits may go; what is begun is brought to its end.
+        let core = self.core.clone();
+        let committing = tokio::spawn(async move { core.commit(unit).await });
+        committing.await.map_err(StoreError::new)?
+    }
+
+    async fn get(&self, table: &str, key: &str) -> Result<Option<Versioned>, StoreError> {
+        self.core.get(table, key).await
+    }
+
+    async fn get_many(&self, table: &str, keys: &[String]) -> Result<Vec<Option<Versioned>>, StoreError> {
+        self.core.get_many(table, keys).await
+    }
+
+    async fn query(
+        &self,
+        table: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Page<(String, Versioned)>, StoreError> {
+        self.core.query(table, prefix, after, limit, order).await
+    }
+
+    async fn claim(&self, queue: &str, max: usize, wait: Duration) -> Result<Vec<Delivery>, StoreError> {
+        self.core.claim(queue, max, wait).await
+    }
+
+    async fn unclaim(&self, receipts: &[Receipt]) -> Result<(), StoreError> {
+        self.core.unclaim(receipts).await
+    }
+
+    async fn depth(&self, queue: &str) -> Result<Depth, StoreError> {
+        self.core.depth(queue).await
+    }
+
+    async fn head(&self, bucket: &str, key: &str) -> Result<Option<ObjectMeta>, StoreError> {
+        Ok(self.core.object(bucket, key).await?.map(|object| object.meta))
+    }
+
+    async fn open(&self, bucket: &str, key: &str) -> Result<Option<Arc<dyn ObjectReader>>, StoreError> {
+        self.core.open(bucket, key).await
+    }
+
+    async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<ObjectMeta>, StoreError> {
+        self.core.list(bucket, prefix, after, limit).await
+    }
+
+    async fn stage(&self) -> Result<Box<dyn StageWriter>, StoreError> {
+        Ok(self.core.stage())
+    }
+
+    async fn open_staged(&self, staged: &Staged) -> Result<Arc<dyn ObjectReader>, StoreError> {
+        self.core.open_staged(staged).await
+    }
+}
+
+/// Waits between tries that others stand in the way of: longer each time, by chance, and not for ever.
+pub(crate) struct Patience {
+    tries: u32,
+}
+
+impl Patience {
+    /// Tries of one thing; together about half a minute.
+    const TRIES: u32 = 60;
+    const LONGEST_MS: u64 = 1000;
+
+    pub(crate) fn new() -> Self {
+        Self { tries: 0 }
+    }
+
+    /// Waits; or says that it has been enough.
+    pub(crate) async fn wait(&mut self) -> bool {
+        self.tries += 1;
+        if self.tries > Self::TRIES {
+            return false;
+        }
+        let bound = (5_u64 << self.tries.min(8)).min(Self::LONGEST_MS);
+        tokio::time::sleep(Duration::from_millis(rand::random::<u64>() % bound)).await;
+        true
+    }
+}

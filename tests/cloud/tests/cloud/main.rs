@@ -1,0 +1,7 @@
+//! The cloud store on real servers: the contract, and hosts that share it.
+
+#![allow(clippy::unwrap_used)]
+
+mod contract;
+mod hosts;
+mod units;
