@@ -2,6 +2,7 @@
 //!
 //! Names of functions are their only labels that are not fixed: nothing that a client may make up is one.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -9,11 +10,13 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::dispatch::FailureKind;
 use crate::sandbox::{Failure, Usage};
+use crate::store::Depth;
 
 /// Seconds, from a warm instance's start to a long step.
 const SECONDS: [f64; 14] = [
@@ -54,6 +57,20 @@ struct Queue {
     messaging_operation_name: &'static str,
 }
 
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Waiting {
+    messaging_system: &'static str,
+    messaging_destination_name: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Refused {
+    faas_name: String,
+    faas_trigger: &'static str,
+    reason: &'static str,
+}
+
 /// An invocation that has ended.
 pub struct Invocation<'a> {
     /// The function.
@@ -83,6 +100,8 @@ pub struct Metrics {
     memory: Histograms,
     sent: Family<Queue, Counter>,
     consumed: Family<Queue, Counter>,
+    waiting: Family<Waiting, Gauge>,
+    refused: Family<Refused, Counter>,
     committed: Counter,
 }
 
@@ -101,6 +120,8 @@ impl Default for Metrics {
             memory: Histograms::new_with_constructor(|| Histogram::new(BYTES)),
             sent: Family::default(),
             consumed: Family::default(),
+            waiting: Family::default(),
+            refused: Family::default(),
             committed: Counter::default(),
         };
         metrics.register_invocations();
@@ -144,6 +165,10 @@ impl Metrics {
         registry.register("messaging_client_sent_messages", help, self.sent.clone());
         let help = "Events of a queue whose handling was committed";
         registry.register("messaging_client_consumed_messages", help, self.consumed.clone());
+        let help = "Events in the queues of a function's versions, ready (or handled) and delayed";
+        registry.register("tidegate_queue_events", help, self.waiting.clone());
+        let help = "Events and requests that were refused, as the function had its backlog or its rate";
+        registry.register("tidegate_triggers_refused", help, self.refused.clone());
         registry.register(
             "tidegate_effects_committed",
             "Effects committed",
@@ -198,13 +223,36 @@ impl Metrics {
         self.consumed.get_or_create(&by).inc_by(count as u64);
     }
 
+    /// Counts an event or a request that was refused, by its trigger; the reason is `backlog` or `rate`.
+    pub fn refused(&self, function: &str, trigger: &'static str, reason: &'static str) {
+        let by = Refused {
+            faas_name: function.to_owned(),
+            faas_trigger: trigger,
+            reason,
+        };
+        self.refused.get_or_create(&by).inc();
+    }
+
     /// Counts committed effects.
     pub fn effects(&self, count: usize) {
         self.committed.inc_by(count as u64);
     }
 
-    /// Everything in Prometheus' (OpenMetrics) text format, without the end mark, so that more can follow.
-    pub fn render(&self) -> String {
+    /// Everything in Prometheus' (OpenMetrics) text format, without the end mark, so that more can follow; with how full
+    /// the queues of functions are.
+    pub fn render(&self, queues: BTreeMap<String, Depth>) -> String {
+        self.waiting.clear();
+        for (function, depth) in queues {
+            for (state, count) in [("ready", depth.ready), ("delayed", depth.delayed)] {
+                let by = Waiting {
+                    messaging_system: SYSTEM,
+                    messaging_destination_name: function.clone(),
+                    state,
+                };
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                self.waiting.get_or_create(&by).set(count);
+            }
+        }
         let mut text = String::new();
         if let Err(error) = encode(&mut text, &self.registry) {
             let _infallible = write!(text, "# {error}");

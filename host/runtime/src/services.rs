@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::dispatch::{Gate, Places};
+use crate::dispatch::{Gate, Places, Rates};
 use crate::inference::Inference;
 use crate::metrics::Metrics;
 use crate::records::{KeptRequests, Records};
@@ -27,6 +27,8 @@ pub struct Services {
     pub metrics: Metrics,
     /// The places for invocations.
     pub gate: Gate,
+    /// What functions with a rate have used up of it.
+    pub rates: Rates,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Cancelled when the platform drains.
@@ -64,6 +66,7 @@ impl Services {
             inference,
             metrics: Metrics::default(),
             gate: Gate::new(places),
+            rates: Rates::default(),
             clock: world.clock.clone(),
             world,
             stopping: CancellationToken::new(),

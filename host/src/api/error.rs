@@ -4,6 +4,7 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
+use tidegate_runtime::dispatch::NoRoom;
 use tidegate_runtime::store::{CommitError, StoreError};
 use tidegate_runtime::{AliasError, DeployError, EmitError};
 
@@ -90,6 +91,12 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<NoRoom> for ApiError {
+    fn from(error: NoRoom) -> Self {
+        Self::busy(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
 impl From<CommitError> for ApiError {
     fn from(error: CommitError) -> Self {
         match error {
@@ -106,6 +113,7 @@ impl From<EmitError> for ApiError {
     fn from(error: EmitError) -> Self {
         match error {
             EmitError::Commit(error) => error.into(),
+            EmitError::NoRoom(error) => error.into(),
             EmitError::NoFunction { .. } => Self::missing(error.to_string()),
             other => Self::bad(other.to_string()),
         }

@@ -59,7 +59,7 @@ impl Gateway {
             "api" => ("api", self.management(peer, request).await),
             "worker" => ("worker", self.worker(request).await),
             "health" if path == "/health" => ("health", self.health()),
-            "metrics" if path == "/metrics" => ("metrics", self.metrics()),
+            "metrics" if path == "/metrics" => ("metrics", self.metrics().await),
             _ => (
                 "function",
                 self.function(request).await.unwrap_or_else(from_error),
@@ -115,11 +115,9 @@ impl Gateway {
         answer(status, "application/json", body.to_string())
     }
 
-    fn metrics(&self) -> Response<Body> {
-        let text = {
-            let platform = self.faces.platform.render_metrics();
-            self.faces.metrics.render(&platform, &self.faces.spans)
-        };
+    async fn metrics(&self) -> Response<Body> {
+        let platform = self.faces.platform.render_metrics().await;
+        let text = self.faces.metrics.render(&platform, &self.faces.spans);
         answer(StatusCode::OK, metrics::CONTENT_TYPE, text)
     }
 
@@ -135,6 +133,7 @@ impl Gateway {
             Ok(routed) => routed,
             Err(answer) => return Ok(answer),
         };
+        self.rate_allows(&routed.spec)?;
         let places = self.places_for(&routed.spec).await?;
         let bound = self.faces.config.gateway.max_body;
         if objects::announced(request.headers()).is_some_and(|size| size > bound) {
@@ -150,6 +149,22 @@ impl Gateway {
         }
         let pause = self.faces.config.gateway.write_timeout;
         Ok(outgoing::hold(response, places, pause))
+    }
+
+    /// Counts a request by the rate of its function.
+    fn rate_allows(&self, spec: &Function) -> Result<(), ApiError> {
+        let (Err(wait), Some(rate)) = (self.faces.platform.begin_request(spec), &spec.rate) else {
+            return Ok(());
+        };
+        let (function, limit, per, burst) = (&spec.name, rate.limit, rate.per, rate.burst);
+        let message = format!(
+            "function `{function}` takes {limit} requests in {per:?}, {burst} at once; the next in {wait:?}"
+        );
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        Err(ApiError {
+            retry_after: Some(seconds.max(1)),
+            ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
+        })
     }
 
     /// Room for one more request, of all and of this function, and for one more invocation; waits for it a little.

@@ -45,6 +45,8 @@ enum Deed {
     Logs { lines: u32 },
     /// Read an object.
     Read { bucket: String, key: String },
+    /// Fail until an object is there.
+    Await { bucket: String, key: String },
     /// Open an object and trap, as a library does that panics on what it holds.
     ReadThenTrap { bucket: String, key: String },
     /// Write state.
@@ -114,6 +116,10 @@ async fn handle(event: Event) -> Result<(), Failure> {
             objects::open(&bucket, &key).await?;
             Ok(())
         }
+        Deed::Await { bucket, key } => match objects::open(&bucket, &key).await {
+            Err(Error::NotFound(reason)) => Err(Failure::retry_after(200, reason)),
+            opened => Ok(opened.map(drop)?),
+        },
         Deed::ReadThenTrap { bucket, key } => {
             objects::open(&bucket, &key).await?;
             std::process::abort()

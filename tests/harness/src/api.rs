@@ -62,6 +62,20 @@ impl Api {
         Ok((status, response.text().await.context("the answer broke off")?))
     }
 
+    /// Status, `Retry-After` in seconds, and body of a POST.
+    pub async fn post_told(&self, path: &str, body: &Value) -> Result<(u16, Option<u64>, String)> {
+        let body = body.to_string().into_bytes();
+        let response = self.send(Method::POST, path, Some(body)).await?;
+        let later = response.headers().get("retry-after");
+        let later = later.and_then(|value| value.to_str().ok()?.parse().ok());
+        let status = response.status().as_u16();
+        Ok((
+            status,
+            later,
+            response.text().await.context("the answer broke off")?,
+        ))
+    }
+
     /// Status and body of a GET.
     pub async fn get_raw(&self, path: &str) -> Result<(u16, String)> {
         let response = self.send(Method::GET, path, None).await?;

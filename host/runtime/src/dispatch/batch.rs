@@ -20,10 +20,14 @@ impl Dispatcher {
         let slots = Arc::new(Semaphore::new(self.spec.limits.concurrency as usize));
         let mut ahead = VecDeque::new();
         while let Some(Ok(slot)) = self.stop.run_until_cancelled(slots.clone().acquire_owned()).await {
+            if self.stop.run_until_cancelled(self.rate_allows()).await.is_none() {
+                break;
+            }
             let group = self.gather(&batch, &mut ahead).await;
             if group.is_empty() {
                 continue;
             }
+            self.spend(1);
             let dispatcher = self.clone();
             self.services.spawn(async move {
                 dispatcher.handle_in_turn(group).await;
@@ -84,7 +88,9 @@ impl Dispatcher {
             self.count(&first.event, &ran, Some(&failure));
         }
         let second = group.split_off(group.len().div_ceil(2));
-        vec![group, second]
+        let halves = vec![group, second];
+        self.spend(halves.len());
+        halves
     }
 }
 

@@ -176,7 +176,7 @@ impl DeadLetters {
         };
         draft.unit.state.push(step.into_write(&letter.event.run));
         draft.unit.enqueue.push(Enqueue {
-            group: draft.router().group(&target.queue(), &letter.event),
+            group: draft.router().group(&target, &letter.event),
             queue: target.queue(),
             event: letter.event.clone(),
             not_before,

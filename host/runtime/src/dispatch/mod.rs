@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-pub use admission::{Gate, NoPlace, Place, Places};
+pub use admission::{Full, Gate, NoPlace, NoRoom, NotBefore, Place, Places, Rates, has_room};
 pub use backoff::delay_of;
 pub use dead::{DEAD, DeadLetter, FailureKind};
 pub use drain::drained;
@@ -90,14 +90,37 @@ impl Dispatcher {
         let queue = self.spec.queue();
         let slots = Arc::new(Semaphore::new(self.spec.limits.concurrency as usize));
         while let Some(Ok(slot)) = self.stop.run_until_cancelled(slots.clone().acquire_owned()).await {
-            let room = slots.available_permits().min(CLAIM - 1) + 1;
+            let Some(allowed) = self.stop.run_until_cancelled(self.rate_allows()).await else {
+                break;
+            };
+            let room = (slots.available_permits() + 1).min(CLAIM).min(allowed);
             let claim = self.services.store.claim(&queue, room, CLAIM_WAIT);
             match self.stop.run_until_cancelled(claim).await {
                 None => break,
-                Some(Ok(deliveries)) => self.hand_out(deliveries, slot, &slots).await,
+                Some(Ok(deliveries)) => {
+                    self.spend(deliveries.len());
+                    self.hand_out(deliveries, slot, &slots).await;
+                }
                 Some(Err(error)) => self.pause(&error, Duration::from_secs(1)).await,
             }
         }
+    }
+
+    /// How many invocations may begin by the function's rate; waits for the first.
+    async fn rate_allows(&self) -> usize {
+        loop {
+            let now = self.services.clock.now_ms();
+            match self.services.rates.allowed(&self.spec, now) {
+                Ok(allowed) => return usize::try_from(allowed).unwrap_or(usize::MAX),
+                Err(NotBefore(time)) => self.services.clock.sleep_until(time).await,
+            }
+        }
+    }
+
+    /// Counts invocations by the function's rate.
+    fn spend(&self, count: usize) {
+        let now = self.services.clock.now_ms();
+        self.services.rates.spend(&self.spec, count, now);
     }
 
     /// Runs each delivery in a task of its own, with a slot of its own.

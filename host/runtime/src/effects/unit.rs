@@ -149,7 +149,7 @@ impl<'a> Draft<'a> {
             };
             self.unit.state.push(step.into_write(&event.run));
             self.unit.enqueue.push(Enqueue {
-                group: self.router.group(&target.queue(), &event),
+                group: self.router.group(&target, &event),
                 queue: target.queue(),
                 event: event.clone(),
                 not_before,

@@ -1,11 +1,11 @@
-//! Limits, retries and batches: every number has a range, and a default.
+//! Limits, rates, retries and batches: every number has a range, and a default.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::values::{duration, size};
 use super::walk::{Fields, Value};
-use super::{Batch, KeyPath, KeySpec, Limits, OnExhausted, Retry, Reuse};
+use super::{Batch, KeyPath, KeySpec, Limits, OnExhausted, Rate, Retry, Reuse};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -35,6 +35,9 @@ pub(super) fn limits(mut fields: Fields<'_>) -> Limits {
         wall_time,
         cpu_time: time(&mut fields, "cpu_time", TIMES, TIME).unwrap_or(wall_time),
         concurrency: count(&mut fields, "concurrency", 1..=10_000).unwrap_or(default.concurrency),
+        backlog: fields
+            .number("backlog", 1..=100_000_000)
+            .unwrap_or(default.backlog),
         log_bytes: bytes(
             &mut fields,
             "log_bytes",
@@ -137,6 +140,22 @@ pub(super) fn key(mut fields: Fields<'_>) -> KeySpec {
     }
     fields.finish();
     key
+}
+
+/// A rate; none where its `limit` is missing or wrong, which is noted.
+pub(super) fn rate(mut fields: Fields<'_>) -> Option<Rate> {
+    const COUNT: RangeInclusive<u64> = 1..=1_000_000;
+    const PER: &str = "a duration such as `1s`, from `1ms` to `24h`";
+    fields.require("limit", "a whole number from 1 to 1000000");
+    let limit = count(&mut fields, "limit", COUNT);
+    let per = time(&mut fields, "per", DELAYS, PER).unwrap_or(Duration::from_secs(1));
+    let burst = count(&mut fields, "burst", COUNT).or(limit);
+    fields.finish();
+    Some(Rate {
+        limit: limit?,
+        per,
+        burst: burst?,
+    })
 }
 
 fn flag(fields: &mut Fields<'_>, key: &'static str) -> Option<bool> {

@@ -76,6 +76,8 @@ pub struct Function {
     pub limits: Limits,
     /// What its events have in common that are not to be handled at the same time.
     pub key: Option<KeySpec>,
+    /// How many invocations may begin in a time.
+    pub rate: Option<Rate>,
     /// What happens when it fails.
     pub retry: Retry,
     /// How its instances are reused; without it every invocation has a fresh one.
@@ -160,6 +162,7 @@ impl Function {
             name: name.to_owned(),
             tenant: String::new(),
             key: None,
+            rate: None,
             version: 0,
             description: None,
             component: PathBuf::new(),
@@ -226,6 +229,8 @@ pub struct Limits {
     pub cpu_time: Duration,
     /// Invocations at one time; from 1 to 10,000, 16 by default.
     pub concurrency: u32,
+    /// Events that wait for it, at which its triggers take no more; from 1 to 100,000,000, 1,000,000 by default.
+    pub backlog: u64,
     /// Bytes of log lines; from 1 KiB to 16 MiB, 256 KiB by default.
     pub log_bytes: u64,
     /// Bytes of staged state and events; from 1 KiB to 1 GiB, 64 MiB by default.
@@ -245,6 +250,7 @@ impl Default for Limits {
             wall_time: Duration::from_secs(30),
             cpu_time: Duration::from_secs(30),
             concurrency: 16,
+            backlog: 1_000_000,
             log_bytes: 256 << 10,
             effects_bytes: 64 << 20,
             effects_count: 200_000,
@@ -252,6 +258,17 @@ impl Default for Limits {
             handles: 4096,
         }
     }
+}
+
+/// How many invocations may begin in a time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rate {
+    /// So many; from 1 to 1,000,000.
+    pub limit: u32,
+    /// In this time; from 1 ms to 24 h, 1 s by default.
+    pub per: Duration,
+    /// So many may begin at once after a time without any; from 1 to 1,000,000, `limit` by default.
+    pub burst: u32,
 }
 
 /// What happens when a function fails.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::bounds::{batch, key, limits, retry, reuse};
+use super::bounds::{batch, key, limits, rate, retry, reuse};
 use super::grants::{
     EventGrants, HttpGrants, InferenceGrants, JobGrants, NameGrants, ObjectGrants, RedisGrants,
 };
@@ -105,6 +105,9 @@ fn function(notes: &Notes, index: usize, node: Node) -> (Function, usize) {
         key: fields
             .take("key")
             .map(|node| key(Fields::of(notes, &format!("{path}.key"), node))),
+        rate: fields
+            .take("rate")
+            .and_then(|node| rate(Fields::of(notes, &format!("{path}.rate"), node))),
         retry: retry(fields.table("retry")),
         reuse: fields
             .take("reuse")

@@ -240,12 +240,15 @@ impl<'n> Fields<'n> {
         expected: &str,
         valid: impl FnOnce(&str) -> bool,
     ) -> Option<String> {
-        if !self.entries.contains_key(key) {
-            self.known.push(key);
-            self.note(format!("`{key}` is missing, expected {expected}"));
-            return None;
-        }
+        self.require(key, expected);
         self.parsed(key, expected, |text| valid(text).then(|| text.to_owned()))
+    }
+
+    /// Notes that a value is missing, where it is.
+    pub(super) fn require(&self, key: &'static str, expected: &str) {
+        if !self.entries.contains_key(key) {
+            self.note(format!("`{key}` is missing, expected {expected}"));
+        }
     }
 
     /// Whether nothing is left to take.

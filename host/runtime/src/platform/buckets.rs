@@ -2,16 +2,28 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::Platform;
+use crate::dispatch::{NoRoom, has_room};
 use crate::effects::{Cause, Draft};
 use crate::jobs::CHECKPOINTS;
 use crate::manifest::{Manifest, Trigger};
 use crate::store::{CommitError, ObjectMeta, Publication, Unit};
+use crate::trigger::OBJECT_CREATED;
 
 /// The table of buckets.
 pub const BUCKETS: &str = "$buckets";
 
 impl Platform {
+    /// Whether an object may be written from outside, as far as the functions are concerned that it triggers. To be asked
+    /// before its bytes are taken.
+    pub async fn has_room(&self, bucket: &str, key: &str) -> Result<(), NoRoom> {
+        let source = source_of(bucket);
+        let written = self.root(&source, OBJECT_CREATED, Some(key.to_owned()), None, Bytes::new());
+        has_room(&self.services, &written).await
+    }
+
     /// Publishes or deletes an object from outside; triggers fire.
     pub async fn publish(&self, publication: Publication) -> Result<ObjectMeta, CommitError> {
         self.publish_with(publication, Unit::default()).await
@@ -42,7 +54,7 @@ impl Platform {
         draft.object(
             publication,
             &Cause {
-                source: format!("/objects/{bucket}"),
+                source: source_of(&bucket),
                 parent: None,
             },
         );
@@ -50,6 +62,10 @@ impl Platform {
         let stored = self.services.store.head(&bucket, &key).await?;
         Ok(stored.unwrap_or(seen))
     }
+}
+
+fn source_of(bucket: &str) -> String {
+    format!("/objects/{bucket}")
 }
 
 /// The buckets that a manifest names.

@@ -113,6 +113,15 @@ impl Fleet {
         self.running(name, self.split(name)?.heaviest())
     }
 
+    /// The queues of all event functions that are loaded, each with its function.
+    pub(super) fn queues(&self) -> Vec<(String, String)> {
+        let loaded = self.running.values().map(|running| &running.function);
+        let of_events = loaded.filter(|function| matches!(function.component.program, Program::Event(_)));
+        of_events
+            .map(|function| (function.spec.name.clone(), function.spec.queue()))
+            .collect()
+    }
+
     /// The names of the live functions, for a message.
     pub(super) fn names(&self) -> String {
         let names = self.live.values().flat_map(BTreeMap::keys);

@@ -10,6 +10,7 @@ mod handled;
 mod requests;
 mod versions;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub use self::versions::{KEPT, VersionInfo, VersionState};
 use self::fleet::Fleet;
 use crate::clock::SystemClock;
 use crate::deploy::FunctionInfo;
-use crate::dispatch::{DeadLetters, Places, complete_joins};
+use crate::dispatch::{DeadLetters, NoRoom, Places, complete_joins, has_room};
 use crate::effects::Draft;
 use crate::event::Event;
 use crate::inference::Inference;
@@ -36,7 +37,7 @@ use crate::jobs::Jobs;
 use crate::records::{KeptRequests, Records};
 use crate::sandbox::{Pool, Program, Sandbox};
 use crate::services::Services;
-use crate::store::{CommitError, Store};
+use crate::store::{CommitError, Depth, Store};
 use crate::trigger::{Scheduler, Split};
 use crate::world::World;
 
@@ -97,6 +98,9 @@ pub enum EmitError {
     /// The function takes requests, not events.
     #[error("function `{0}` answers HTTP requests; call its route instead")]
     Http(String),
+    /// Enough events wait.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The store did not commit.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -152,7 +156,7 @@ impl Platform {
         data: Bytes,
     ) -> Result<Accepted, EmitError> {
         let event = self.root("/events", kind, subject, content_type, data);
-        Ok(self.take_in(event).await?)
+        self.take_in(event).await
     }
 
     /// Calls one function, by an event of its own.
@@ -166,7 +170,7 @@ impl Platform {
             json,
             data,
         );
-        Ok(self.take_in(event).await?)
+        self.take_in(event).await
     }
 
     /// The functions that are live.
@@ -198,9 +202,18 @@ impl Platform {
         &self.services.records
     }
 
-    /// Metrics in Prometheus' text format.
-    pub fn render_metrics(&self) -> String {
-        self.services.metrics.render()
+    /// Metrics in Prometheus' text format. A function whose queues the store does not tell of is left out.
+    pub async fn render_metrics(&self) -> String {
+        let mut queues: BTreeMap<String, Depth> = BTreeMap::new();
+        let loaded = self.fleet().queues();
+        for (function, queue) in loaded {
+            if let Ok(Depth { ready, delayed }) = self.services.store.depth(&queue).await {
+                let of_all = queues.entry(function).or_default();
+                of_all.ready += ready;
+                of_all.delayed += delayed;
+            }
+        }
+        self.services.metrics.render(queues)
     }
 
     /// Stops taking events and waits for those that run, up to `deadline`.
@@ -245,7 +258,8 @@ impl Platform {
         }
     }
 
-    async fn take_in(&self, event: Event) -> Result<Accepted, CommitError> {
+    async fn take_in(&self, event: Event) -> Result<Accepted, EmitError> {
+        has_room(&self.services, &event).await?;
         let accepted = Accepted {
             event: event.id.clone(),
             run: event.run.clone(),

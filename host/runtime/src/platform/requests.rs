@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::Platform;
 use super::handled::{Ended, Going};
-use crate::dispatch::{NoPlace, Place};
+use crate::dispatch::{NoPlace, NotBefore, Place};
 use crate::effects::{DONE, Draft, EffectCounts, Ending, Staged, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
@@ -91,6 +91,16 @@ impl Platform {
         let event = self.request_event(&request);
         let marks = event.marks(&routed.spec.name, event.context());
         self.answer(routed, event, request).instrument(marks).await
+    }
+
+    /// Counts a request by its function's rate; or tells how long it is until one more may come.
+    pub fn begin_request(&self, function: &Function) -> Result<(), Duration> {
+        let now = self.services.clock.now_ms();
+        let begun = self.services.rates.begin(function, now);
+        begun.map_err(|NotBefore(time)| {
+            self.services.metrics.refused(&function.name, "http", "rate");
+            Duration::from_millis(time.saturating_sub(now))
+        })
     }
 
     /// A place for a request to a function; one that has to wait longer is told what is full.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Split;
 use crate::event::Event;
-use crate::manifest::{Function, KeySpec, Trigger, queue_of};
+use crate::manifest::{Function, Trigger, queue_of};
 use crate::store::Group;
 
 /// The type of the event that an object was written.
@@ -34,6 +34,13 @@ pub struct Target {
 }
 
 impl Target {
+    fn of(function: &Function) -> Self {
+        Self {
+            function: function.name.clone(),
+            version: function.version,
+        }
+    }
+
     /// The queue of its events.
     pub fn queue(&self) -> String {
         queue_of(&self.function, self.version)
@@ -67,8 +74,7 @@ pub fn clash(one: &Trigger, other: &Trigger) -> bool {
 /// The routing table of everything that is deployed.
 #[derive(Default)]
 pub struct Router {
-    /// By queue.
-    keys: BTreeMap<String, KeySpec>,
+    functions: BTreeMap<Target, Arc<Function>>,
     splits: BTreeMap<String, Split>,
     by_type: BTreeMap<String, Vec<Target>>,
     objects: Vec<ObjectRule>,
@@ -91,8 +97,7 @@ impl Router {
             ..Self::default()
         };
         for function in versions {
-            let key = function.key.clone().map(|key| (function.queue(), key));
-            router.keys.extend(key);
+            router.functions.insert(Target::of(function), function.clone());
             for trigger in &function.triggers {
                 router.add(function, trigger);
             }
@@ -101,10 +106,7 @@ impl Router {
     }
 
     fn add(&mut self, function: &Function, trigger: &Trigger) {
-        let target = Target {
-            function: function.name.clone(),
-            version: function.version,
-        };
+        let target = Target::of(function);
         match trigger {
             Trigger::Event { kind } => self.by_type.entry(kind.clone()).or_default().push(target),
             Trigger::Object {
@@ -150,21 +152,44 @@ impl Router {
 
     /// Who gets a copy of the event, each function once: in the version that the run falls to, where it listens.
     pub fn route(&self, event: &Event) -> Vec<Target> {
-        let mut targets: BTreeSet<&Target> = BTreeSet::new();
-        if event.kind == OBJECT_CREATED {
-            targets.extend(self.object_rules(event).map(|rule| &rule.target));
-        }
-        targets.extend(self.by_type.get(&event.kind).into_iter().flatten());
         let picked = |target: &Target| self.version(&target.function, &event.run) == Some(target.version);
-        let called = event.subject.as_ref().filter(|_| event.kind == INVOKE);
-        let called = called.and_then(|function| self.target(function, event));
-        let listening = targets.into_iter().filter(|target| picked(target)).cloned();
+        let called = called(event).and_then(|function| self.target(function, event));
+        let listening = self.listening(event).into_iter();
+        let listening = listening.filter(|target| picked(target)).cloned();
         listening.chain(called).collect()
     }
 
-    /// The group of an event in a queue.
-    pub fn group(&self, queue: &str, event: &Event) -> Option<Group> {
-        self.keys.get(queue).map(|key| key.group(event))
+    /// The functions that an event may go to, whichever version its run falls to.
+    pub fn listeners(&self, event: &Event) -> BTreeSet<String> {
+        let called = called(event).filter(|function| self.splits.contains_key(*function));
+        let listening = self.listening(event).into_iter();
+        let listening = listening.map(|target| target.function.clone());
+        listening.chain(called.map(str::to_owned)).collect()
+    }
+
+    /// The versions of a function.
+    pub fn versions(&self, function: &str) -> impl Iterator<Item = &Arc<Function>> {
+        let [first, last] = [u64::MIN, u64::MAX].map(|version| Target {
+            function: function.to_owned(),
+            version,
+        });
+        self.functions.range(first..=last).map(|(_, version)| version)
+    }
+
+    /// The group of an event in the queue of a version.
+    pub fn group(&self, target: &Target, event: &Event) -> Option<Group> {
+        let key = self.functions.get(target)?.key.as_ref()?;
+        Some(key.group(event))
+    }
+
+    /// The versions that listen to what the event is.
+    fn listening<'a>(&'a self, event: &'a Event) -> BTreeSet<&'a Target> {
+        let by_type = self.by_type.get(&event.kind).into_iter().flatten();
+        let mut targets: BTreeSet<&Target> = by_type.collect();
+        if event.kind == OBJECT_CREATED {
+            targets.extend(self.object_rules(event).map(|rule| &rule.target));
+        }
+        targets
     }
 
     fn object_rules<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a ObjectRule> {
@@ -210,6 +235,11 @@ impl Router {
             RouteError::MethodNotAllowed(others)
         })
     }
+}
+
+/// The function that an event calls by its name.
+fn called(event: &Event) -> Option<&str> {
+    event.subject.as_deref().filter(|_| event.kind == INVOKE)
 }
 
 fn bucket_of(event: &Event) -> Option<String> {

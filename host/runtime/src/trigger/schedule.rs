@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{INVOKE, fire_before_latest, latest_fire, next_fire};
+use crate::dispatch::{NoRoom, has_room};
 use crate::effects::Draft;
 use crate::event::Event;
 use crate::manifest::{Function, Misfire, Schedule, Trigger};
@@ -146,6 +147,7 @@ impl Timer {
         };
         match plan(&self.schedule, last, now) {
             Plan::Wait(time) => self.services.clock.sleep_until(time).await,
+            Plan::Fire(time) if !self.has_room(time).await? => self.services.clock.sleep(PAUSE).await,
             Plan::Fire(time) => match self.fire(time, last, version).await {
                 // Its row is there: it fired before `last` was set back.
                 Err(CommitError::Conflict { key, .. }) if key == self.key(&shown(time)) => {
@@ -157,6 +159,18 @@ impl Timer {
             Plan::End => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Whether its function takes one more event. A fire that has to wait is late, and in the end a missed one.
+    async fn has_room(&self, time: u64) -> Result<bool, StoreError> {
+        match has_room(&self.services, &self.event(time)).await {
+            Ok(()) => Ok(true),
+            Err(NoRoom::Full(reason)) => {
+                tracing::info!(function = self.function, fire = shown(time), %reason, "a fire waits");
+                Ok(false)
+            }
+            Err(NoRoom::Store(error)) => Err(error),
+        }
     }
 
     /// How far the schedule has come, as long as it is the same schedule.

@@ -248,9 +248,15 @@ fn function(text: &mut String, index: usize, count: usize, dice: &mut Random) ->
     if index + 1 == count {
         triggers.push_str(", { event = \"tidegate.job.failed\" }");
     }
-    if dice.once_in(300) {
+    let timed = dice.once_in(300);
+    if timed {
         write!(triggers, ", {}", schedule(dice))?;
     }
+    // A fire waits for room: how long, no schedule can tell.
+    let backlog = match dice.below(4) {
+        0 if !timed => dice.within(1, 4),
+        _ => 1000,
+    };
     let (attempts, slots) = (dice.within(1, 6), dice.within(1, 4));
     let batch = match dice.once_in(300) {
         true => format!(
@@ -276,12 +282,20 @@ fn function(text: &mut String, index: usize, count: usize, dice: &mut Random) ->
         ),
         _ => String::new(),
     };
+    let rate = match dice.below(4) {
+        0 => format!(
+            "rate = {{ limit = {}, burst = {} }}\n",
+            dice.within(5, 50),
+            dice.within(1, 5)
+        ),
+        _ => String::new(),
+    };
     writeln!(
         text,
         "[[function]]\nname = \"f{index}\"\ncomponent = \"f.wasm\"\ntrigger = [{triggers}]\n\
-         limits = {{ concurrency = {slots}, wall_time = \"1s\", effects_count = 20 }}\n\
+         limits = {{ concurrency = {slots}, backlog = {backlog}, wall_time = \"1s\", effects_count = 20 }}\n\
          retry = {{ max_attempts = {attempts}, initial = \"{initial}ms\", max_backoff = \"{cap}ms\", jitter = {jitter}, \
-         max_age = \"{age}s\", on_exhausted = \"{exhausted}\" }}\n{batch}{key}"
+         max_age = \"{age}s\", on_exhausted = \"{exhausted}\" }}\n{batch}{key}{rate}"
     )
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 use tidegate_runtime::dispatch::{
-    DeadLetter, DeadLetters, Dispatcher, Handler, LetterFilter, complete_joins, drained,
+    DeadLetter, DeadLetters, Dispatcher, Handler, LetterFilter, NoRoom, complete_joins, drained, has_room,
 };
 use tidegate_runtime::effects::Draft;
 use tidegate_runtime::event::Event;
@@ -143,7 +143,15 @@ impl Process {
         }
     }
 
-    /// Takes in an event from outside.
+    /// Takes in an event from outside as a trigger does: where there is room for it.
+    pub async fn offer(&self, event: Event) -> Result<(), NoRoom> {
+        has_room(&self.services, &event).await?;
+        // Whether it was committed only the store knows.
+        let _answer = self.take_in(event).await;
+        Ok(())
+    }
+
+    /// Takes in an event, whoever waits.
     pub async fn take_in(&self, event: Event) -> Result<(), CommitError> {
         let mut draft = Draft::new(&self.services);
         draft.event(event, None);

@@ -122,7 +122,7 @@ impl Scenario {
         self.executor.spawn(Node::Platform, async move {
             // Taken in or not: the ledger of the store knows.
             let event = process.event(kind, process.services.new_id());
-            let _answer = process.take_in(event).await;
+            let _answer = process.offer(event).await;
         });
     }
 

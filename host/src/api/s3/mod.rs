@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3Result, s3_error};
+use tidegate_runtime::dispatch::NoRoom;
 use tidegate_runtime::sandbox::Body;
 use tidegate_runtime::store::{CommitError, StoreError};
 use tracing::Instrument as _;
@@ -102,6 +103,18 @@ impl Handler for S3Face {
 fn unavailable(error: StoreError) -> S3Error {
     tracing::warn!(%error, "an S3 request failed");
     s3_error!(ServiceUnavailable, "{error}")
+}
+
+/// S3's way to say that a client is to come again later.
+fn no_room(error: NoRoom) -> S3Error {
+    let full = match error {
+        NoRoom::Store(error) => return unavailable(error),
+        NoRoom::Full(full) => full,
+    };
+    let mut error = s3_error!(SlowDown, "{full}");
+    let later = (header::RETRY_AFTER, HeaderValue::from_static("1"));
+    error.set_headers(HeaderMap::from_iter([later]));
+    error
 }
 
 fn not_committed(error: CommitError) -> S3Error {

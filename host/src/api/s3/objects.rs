@@ -11,7 +11,7 @@ use super::checks::{Promised, ReadConditions, promised, read_conditions, write_c
 use super::headers::{Kept, sent};
 use super::operations::Operations;
 use super::sums::{self, copy_sums};
-use super::{Storage, not_committed, unavailable};
+use super::{Storage, no_room, not_committed, unavailable};
 use crate::api::objects::{self, StageError};
 
 impl Storage {
@@ -53,6 +53,11 @@ impl Storage {
     ) -> S3Result<Condition> {
         let found = self.store().head(bucket, key).await.map_err(unavailable)?;
         write_condition(found.as_ref(), if_match, if_none_match)
+    }
+
+    /// Refuses an object that would trigger a function for which enough events wait.
+    pub(super) async fn has_room(&self, bucket: &str, key: &str) -> S3Result<()> {
+        self.faces.platform.has_room(bucket, key).await.map_err(no_room)
     }
 
     pub(super) async fn publish(&self, publication: Publication) -> S3Result<ObjectMeta> {
@@ -129,6 +134,7 @@ impl Operations<'_> {
         let mut input = request.input;
         let (bucket, key) = (input.bucket.as_str(), input.key.as_str());
         self.0.check_bucket(bucket).await?;
+        self.0.has_room(bucket, key).await?;
         let (if_match, if_none_match) = (input.if_match.as_ref(), input.if_none_match.as_ref());
         let condition = self.0.condition(bucket, key, if_match, if_none_match).await?;
         let (promised, sent) = (promised!(input), sent!(input));
@@ -287,6 +293,7 @@ impl Operations<'_> {
     ) -> S3Result<CopyObjectOutput> {
         let mut input = request.input;
         self.0.check_bucket(&input.bucket).await?;
+        self.0.has_room(&input.bucket, &input.key).await?;
         let (bucket, key) = source_of(&input.copy_source)?;
         let source = self.0.open(bucket, key).await?;
         let meta = source.meta().clone();

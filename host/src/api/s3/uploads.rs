@@ -379,6 +379,7 @@ impl Operations<'_> {
         let input = request.input;
         let (bucket, key) = (input.bucket.as_str(), input.key.as_str());
         let begun = self.0.upload(&input.upload_id, bucket, key).await?;
+        self.0.has_room(bucket, key).await?;
         let (if_match, if_none_match) = (input.if_match.as_ref(), input.if_none_match.as_ref());
         let condition = self.0.condition(bucket, key, if_match, if_none_match).await?;
         let mut promised = Checksum::default();

@@ -34,6 +34,7 @@ pub(super) async fn write(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let bound = faces.config.gateway.max_object;
+    faces.platform.has_room(&bucket, &key).await?;
     let meta = objects::write(&faces.platform, &bucket, &key, &headers, body, bound).await?;
     Ok(Json(
         json!({ "bucket": bucket, "key": key, "size": meta.size, "etag": meta.etag, "sequencer": meta.sequencer }),

@@ -6,6 +6,7 @@ mod check;
 mod crash;
 mod dead_letters;
 mod documents;
+mod flow;
 mod full_disk;
 mod logs;
 mod metrics;

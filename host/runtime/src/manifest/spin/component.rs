@@ -112,6 +112,7 @@ fn component(notes: &Notes, mut fields: Fields<'_>, variables: &Variables) -> Fu
         grants,
         limits: own_limits(fields.table("tool")),
         key: None,
+        rate: None,
         retry: Retry::default(),
         reuse: None,
         batch: None,

@@ -1,4 +1,4 @@
-//! What flows how: keys.
+//! What flows how: keys and rates.
 
 use super::*;
 
@@ -67,4 +67,51 @@ fn a_wrong_key_is_refused_with_what_is_allowed() {
         mistakes(&of_requests)[0]
             .contains("function.rank.key: found a key, but the function has http triggers")
     );
+}
+
+#[test]
+fn a_rate_has_a_limit_a_time_and_a_burst() {
+    let read = |more: &str| {
+        let manifest = Manifest::parse(&with(more), "t");
+        manifest.unwrap().functions[0].rate.clone()
+    };
+    let rate = |limit, seconds, burst| {
+        Some(Rate {
+            limit,
+            per: Duration::from_secs(seconds),
+            burst,
+        })
+    };
+    assert_eq!(read("rate = { limit = 100 }"), rate(100, 1, 100));
+    assert_eq!(
+        read("rate = { limit = 2, per = \"1m\", burst = 5 }"),
+        rate(2, 60, 5)
+    );
+    assert_eq!(read(""), None);
+    for (more, path, words) in [
+        (
+            "rate = {}",
+            "rate",
+            "`limit` is missing, expected a whole number from 1 to 1000000",
+        ),
+        (
+            "rate = { limit = 0 }",
+            "rate.limit",
+            "found `0`, expected a whole number from 1",
+        ),
+        (
+            "rate = { limit = 1, per = \"0s\" }",
+            "rate.per",
+            "from `1ms` to `24h`",
+        ),
+        ("rate = { limit = 1, burst = 0 }", "rate.burst", "found `0`"),
+    ] {
+        let found = mistakes(&with(more));
+        let path = format!("function.ingest.{path}: ");
+        assert!(found.len() == 1, "{more}: {found:?}");
+        assert!(
+            found[0].contains(&path) && found[0].contains(words),
+            "{more}: {found:?}"
+        );
+    }
 }

@@ -214,6 +214,11 @@ fn a_value_of_another_type_says_what_was_found() {
             "limits.memory: found `134217728`, expected a size such as `64MiB`",
         ),
         (
+            "wall_time = \"5m\"",
+            "backlog = 0",
+            "limits.backlog: found `0`, expected a whole number from 1 to 100000000",
+        ),
+        (
             "max_attempts = 3",
             "max_attempts = 2.5",
             "retry.max_attempts: found `2.5`, expected a whole number from 1 to 1000",

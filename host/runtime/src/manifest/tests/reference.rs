@@ -21,6 +21,7 @@ trigger = [
 ]
 record = { bucket = "data", zz = 1 }
 limits.zz = 1
+rate = { limit = 1, zz = 1 }
 retry.zz = 1
 reuse.zz = 1
 batch.zz = 1
