@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use tidegate_runtime::dispatch::NoRoom;
+use tidegate_runtime::platform::ReplayError;
 use tidegate_runtime::store::{CommitError, StoreError};
 use tidegate_runtime::{AliasError, DeployError, EmitError};
 
@@ -142,6 +143,19 @@ impl From<AliasError> for ApiError {
             AliasError::Refused(message) => Self::bad(message),
             AliasError::NothingBefore(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
             other => Self::missing(other.to_string()),
+        }
+    }
+}
+
+impl From<ReplayError> for ApiError {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Version(error) => error.into(),
+            ReplayError::NoEvent(_) => Self::missing(error.to_string()),
+            ReplayError::Handler { .. } | ReplayError::Http { .. } => Self::bad(error.to_string()),
+            ReplayError::NoPlace(_) | ReplayError::Unavailable(_) => {
+                Self::busy(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod logs;
 mod models;
 mod new;
 mod put;
+mod replay;
 mod requests;
 mod rollback;
 mod runs;
@@ -46,6 +47,7 @@ enum Command {
     Versions(versions::Versions),
     Alias(alias::Alias),
     Rollback(rollback::Rollback),
+    Replay(replay::Replay),
     Put(put::Put),
     Invoke(invoke::Invoke),
     Events(events::Events),
@@ -102,6 +104,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Versions(versions) => versions.run().await?,
         Command::Alias(alias) => alias.run().await?,
         Command::Rollback(rollback) => rollback.run().await?,
+        Command::Replay(replay) => replay.run().await?,
         Command::Put(put) => put.run().await?,
         Command::Invoke(invoke) => invoke.run().await?,
         Command::Events(events) => events.run().await?,

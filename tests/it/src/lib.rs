@@ -1,10 +1,13 @@
-//! What the integration tests share: a small data set, a small model, waiting for a run to end, and who looks on.
+//! What the integration tests share: a small data set, a small model, waiting for a run to end, the command
+//! line, and who looks on.
 //!
 //! The tests themselves are one binary, `tests/it`, so that they link once.
 
+mod command;
 mod data;
 pub mod observers;
 mod scene;
 
+pub use command::{complains, says};
 pub use data::{Flavour, interactions};
 pub use scene::{Scene, WITNESS, settled_run};

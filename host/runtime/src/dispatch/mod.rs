@@ -34,7 +34,9 @@ use crate::effects::{DONE, Draft, EffectCounts, Ending, Staged, done_key};
 use crate::event::Event;
 use crate::manifest::Function;
 use crate::metrics::Invocation;
-use crate::records::{Batched, LogLine, Notice, NoticeKind, StepRecord, StepState, log_writes};
+use crate::records::{
+    Batched, LogLine, Notice, NoticeKind, StepRecord, StepState, effects_write, log_writes,
+};
 use crate::sandbox::{Call, Failure, Input, Outcome, Usage};
 use crate::services::Services;
 use crate::store::{CommitError, Delivery, Receipt, StateWrite, StoreError};
@@ -258,6 +260,8 @@ impl Dispatcher {
             draft.ended(name, &delivery.event.id, Ending::Done);
             draft.part_ended(&delivery.event);
         }
+        let done = effects_write(name, &first.event.id, &staged, self.services.clock.now_ms());
+        draft.unit.state.extend(done);
         draft.staged(staged, &self.spec, &self.seen(first));
         self.record(&mut draft, &group, effects, &ran);
         match draft.commit().await {

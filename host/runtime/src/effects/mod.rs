@@ -4,6 +4,7 @@
 //! else does until the unit is committed.
 
 mod join;
+mod summary;
 mod unit;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use join::{COUNTS, JOIN, JOINS};
+pub use summary::{Change, Difference, Effect, Kind, Summary};
 pub use unit::{Cause, DONE, Draft, Ending, done_key};
 
 use crate::event::Join;

@@ -11,7 +11,7 @@ use super::{Emission, Staged, Submission};
 use crate::event::Event;
 use crate::jobs::Job;
 use crate::manifest::Function;
-use crate::records::{Notice, RunHead, StepRecord};
+use crate::records::{Notice, RunHead, StepRecord, event_write};
 use crate::services::Services;
 use crate::store::{CommitError, Condition, Enqueue, Publication, StateWrite, Unit};
 use crate::trigger::{Router, object_created};
@@ -139,6 +139,9 @@ impl<'a> Draft<'a> {
         let event = Arc::new(event);
         if event.parent.is_none() && !targets.is_empty() {
             self.unit.state.push(RunHead::write_for(&event));
+        }
+        if !targets.is_empty() {
+            self.unit.state.extend(event_write(&event, self.now));
         }
         self.part(&event, targets.len() as i64);
         let not_before = delay.map(|delay| self.now.saturating_add(delay));

@@ -24,7 +24,7 @@ impl log::Host for Guest {
     fn progress(&mut self, done: u64, total: u64, unit: String) -> wasmtime::Result<()> {
         self.count_call()?;
         let call = &self.call;
-        call.services.records.tell(|| Notice {
+        call.tell(|| Notice {
             function: Some(call.spec.name.clone()),
             done: Some(done),
             total: Some(total).filter(|total| *total > 0),

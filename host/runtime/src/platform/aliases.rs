@@ -149,7 +149,11 @@ impl Platform {
     }
 
     /// The latest version of a function.
-    fn known<'a>(&self, function: &str, versions: &'a Versions) -> Result<&'a VersionRecord, AliasError> {
+    pub(super) fn known<'a>(
+        &self,
+        function: &str,
+        versions: &'a Versions,
+    ) -> Result<&'a VersionRecord, AliasError> {
         let latest = versions.of(function).last();
         latest.ok_or_else(|| no_function(function, &self.fleet()))
     }
@@ -177,7 +181,7 @@ impl Platform {
     }
 }
 
-fn found<'a>(
+pub(super) fn found<'a>(
     versions: &'a Versions,
     app: &str,
     function: &str,
@@ -212,7 +216,7 @@ fn no_function(name: &str, fleet: &Fleet) -> AliasError {
     }
 }
 
-fn no_alias(record: &AppRecord, function: &str, alias: &str) -> AliasError {
+pub(super) fn no_alias(record: &AppRecord, function: &str, alias: &str) -> AliasError {
     let aliases: Vec<_> = record
         .aliases(function)
         .map(|alias| format!("`{alias}`"))

@@ -7,6 +7,7 @@ mod deployment;
 mod fleet;
 mod following;
 mod handled;
+mod replay;
 mod requests;
 mod versions;
 
@@ -23,6 +24,7 @@ pub use self::aliases::AliasError;
 pub use self::apps::{LIVE, Traffic};
 pub use self::buckets::BUCKETS;
 pub use self::deployment::{DeployError, check};
+pub use self::replay::{Replay, ReplayError, Replayed, Which};
 pub use self::requests::Routed;
 pub use self::versions::{KEPT, VersionInfo, VersionState};
 

@@ -3,6 +3,7 @@
 
 mod logs;
 mod notice;
+mod past;
 mod requests;
 mod running;
 mod runs;
@@ -13,6 +14,7 @@ use tokio::sync::broadcast;
 
 pub use logs::{FoundLines, Level, LogBuffer, LogFilter, LogLine, Logged, log_writes};
 pub use notice::{Notice, NoticeKind};
+pub use past::{EFFECTS, EVENTS, KEEP_PAST, LARGEST_PAST, effects_write, event_write};
 pub use requests::{Handled, KeptRequests, RequestFilter, RequestRecord, keep};
 pub use running::Running;
 pub use runs::{Batched, RunDetail, RunHead, RunState, RunSummary, StepRecord, StepState};

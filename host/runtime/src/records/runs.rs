@@ -292,6 +292,16 @@ impl Records {
         Ok(row.and_then(|row| serde_json::from_slice(&row.value).ok()))
     }
 
+    /// The handlings of one event, as they are kept.
+    pub async fn steps_of(&self, event: &Event) -> Result<Vec<StepRecord>, StoreError> {
+        let prefix = step_key(&event.run, &event.id, "");
+        let query = self.store.query(RUNS, &prefix, None, STEPS, Order::Ascending);
+        let rows = query.await?.entries.into_iter();
+        Ok(rows
+            .filter_map(|(_, row)| serde_json::from_slice(&row.value).ok())
+            .collect())
+    }
+
     async fn steps(&self, run: &str) -> Result<Vec<StepRecord>, StoreError> {
         let prefix = format!("s/{run}/");
         let mut steps: Vec<StepRecord> = Vec::new();

@@ -9,6 +9,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::Sandbox;
+use super::identity::{derived_id, identity_of};
 use super::meter::Meter;
 use super::outbound::Outbound;
 use super::printed::Printed;
@@ -50,8 +51,17 @@ pub struct Call {
     logs: Mutex<LogBuffer>,
     calls: AtomicU64,
     host_failed: AtomicBool,
+    /// Set where nothing of it will be committed.
+    scratch: Option<Scratch>,
     /// The object that was opened last.
     reading: Mutex<Option<String>>,
+}
+
+/// A call that nobody hears of, and that is not committed.
+#[derive(Debug, Clone, Copy)]
+struct Scratch {
+    /// Whether it may reach other servers.
+    outbound: bool,
 }
 
 impl Call {
@@ -67,17 +77,37 @@ impl Call {
         first: Input,
         others: Vec<Input>,
     ) -> Arc<Self> {
+        Arc::new(Self::begin(services, spec, first, others))
+    }
+
+    /// A call whose effects will be looked at and dropped. It reaches other servers only where that is allowed: what it
+    /// does there cannot be taken back.
+    pub fn scratch(
+        services: Arc<Services>,
+        spec: Arc<Function>,
+        event: Arc<Event>,
+        outbound: bool,
+    ) -> Arc<Self> {
+        let first = Input { event, attempt: 1 };
+        Arc::new(Self {
+            scratch: Some(Scratch { outbound }),
+            ..Self::begin(services, spec, first, Vec::new())
+        })
+    }
+
+    fn begin(services: Arc<Services>, spec: Arc<Function>, first: Input, others: Vec<Input>) -> Self {
         let limits = &spec.limits;
         let bounds = Bounds {
             bytes: limits.effects_bytes,
             count: limits.effects_count,
         };
         let logs = LogBuffer::new(limits.log_bytes);
-        Arc::new(Self {
+        Self {
             effects: Mutex::new(Effects::new(bounds)),
             logs: Mutex::new(logs),
             calls: AtomicU64::new(0),
             host_failed: AtomicBool::new(false),
+            scratch: None,
             reading: Mutex::default(),
             identity: identity_of(&first, &others),
             services,
@@ -85,7 +115,7 @@ impl Call {
             event: first.event,
             attempt: first.attempt,
             others,
-        })
+        }
     }
 
     /// Every event that it handles, in order.
@@ -109,7 +139,7 @@ impl Call {
         cut(&mut message, LINE);
         let at = self.services.clock.now_ms();
         tracing::debug!(target: "tidegate::guest", function = self.spec.name, run = self.event.run, ?level, "{message}");
-        self.services.records.tell(|| Notice {
+        self.tell(|| Notice {
             function: Some(self.spec.name.clone()),
             version: Some(self.spec.version),
             attempt: Some(self.attempt),
@@ -121,6 +151,23 @@ impl Call {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(at, level, message);
+    }
+
+    /// Tells the followers, unless the call is a scratch.
+    pub fn tell(&self, notice: impl FnOnce() -> Notice) {
+        if self.scratch.is_none() {
+            self.services.records.tell(notice);
+        }
+    }
+
+    /// Refuses to reach a server from a scratch, unless that is allowed.
+    pub fn may_reach(&self, host: &str) -> Result<(), String> {
+        match self.scratch {
+            Some(Scratch { outbound: false }) => Err(format!(
+                "a replay does not reach `{host}`, as that could not be taken back; `--allow-outbound` lets it"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Notes that the guest begins to read an object, for the reason of a trap.
@@ -171,35 +218,6 @@ impl Call {
         }
         Ok(())
     }
-}
-
-/// The id of the `ordinal`-th event or job that a function asks for while it handles an event, or a batch by its
-/// [`batch_id`].
-pub fn derived_id(function: &str, event: &str, ordinal: usize) -> String {
-    digest([function.as_bytes(), event.as_bytes(), &ordinal.to_le_bytes()])
-}
-
-/// What names a batch of several events. Of two groupings that share an event only one can be committed, and
-/// groupings that share none have different names: so no id of one is ever an id of another.
-pub fn batch_id<'a>(events: impl IntoIterator<Item = &'a str>) -> String {
-    digest(events.into_iter().map(str::as_bytes))
-}
-
-fn identity_of(first: &Input, others: &[Input]) -> String {
-    if others.is_empty() {
-        return first.event.id.clone();
-    }
-    let all = std::iter::once(first).chain(others);
-    batch_id(all.map(|input| input.event.id.as_str()))
-}
-
-fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut hash = blake3::Hasher::new();
-    for part in parts {
-        hash.update(&(part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize().to_hex()[..32].to_owned()
 }
 
 /// Cuts a text of a guest to about `bytes`, and says how much is missing.
@@ -410,5 +428,47 @@ impl ResourceLimiter for Memory {
         _max: Option<usize>,
     ) -> wasmtime::Result<bool> {
         Ok(desired <= TABLE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::inference::NoInference;
+    use crate::manifest::Manifest;
+    use crate::store::memory::Memory;
+
+    #[test]
+    fn a_replay_reaches_no_server_unless_it_is_allowed() {
+        let text = "[app]\nname = \"a\"\n[[function]]\nname = \"f\"\ncomponent = \"f.wasm\"\n";
+        let spec = Arc::new(Manifest::parse(text, "t").unwrap().functions.remove(0));
+        let services = Services::new(
+            Arc::new(Memory::default()),
+            Arc::new(NoInference),
+            Arc::new(SystemClock),
+        );
+        let event = crate::event::Event {
+            id: "e".into(),
+            source: "/events".into(),
+            kind: "T".into(),
+            subject: None,
+            time: 0,
+            content_type: None,
+            data: bytes::Bytes::new(),
+            traceparent: String::new(),
+            run: "e".into(),
+            parent: None,
+            part_of: None,
+        };
+        let event = Arc::new(event);
+        let scratch = |outbound| {
+            let call = Call::scratch(services.clone(), spec.clone(), event.clone(), outbound);
+            call.may_reach("example.com")
+        };
+        assert!(scratch(false).unwrap_err().contains("`--allow-outbound`"));
+        assert_eq!(scratch(true), Ok(()));
+        let call = Call::new(services.clone(), spec.clone(), event.clone(), 1);
+        assert_eq!(call.may_reach("example.com"), Ok(()));
     }
 }

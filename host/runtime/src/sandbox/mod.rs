@@ -5,6 +5,7 @@ mod candidate;
 mod engine;
 mod guest;
 mod http;
+mod identity;
 mod instances;
 mod invoke;
 mod meter;
@@ -14,8 +15,9 @@ mod printed;
 pub(crate) use cache::forget_code;
 pub use cache::{Component, ComponentError, Kind, Program};
 pub use engine::{Pool, Sandbox};
-pub use guest::{Call, Guest, Input, batch_id, derived_id};
+pub use guest::{Call, Guest, Input};
 pub use http::{Answered, Body, HttpFunction, Leftover};
+pub use identity::{batch_id, derived_id};
 pub use invoke::{EventFunction, Failure, Outcome, Sandboxed, Usage};
 pub(crate) use outbound::resolve;
 

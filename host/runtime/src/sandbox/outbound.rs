@@ -29,7 +29,8 @@ impl Outbound {
     fn allows(&self, authority: Option<&Authority>) -> Result<(), String> {
         let host = authority.map_or("", Authority::as_str);
         let spec = &self.call.spec;
-        spec.grants.allows_http(&spec.name, host)
+        spec.grants.allows_http(&spec.name, host)?;
+        self.call.may_reach(host)
     }
 }
 

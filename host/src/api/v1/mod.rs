@@ -7,6 +7,7 @@ mod jobs;
 mod logs;
 mod models;
 mod objects;
+mod replay;
 mod requests;
 mod resume;
 mod runs;
@@ -39,6 +40,7 @@ pub fn router(faces: Faces) -> Router {
         .route("/versions", get(versions::list))
         .route("/rollback", post(versions::roll_back))
         .route("/events", get(events::follow).post(events::emit))
+        .route("/events/{event}/replay", post(replay::replay))
         .route("/runs", get(runs::list))
         .route("/runs/{run}", get(runs::one))
         .route("/runs/{run}/resume", post(resume::resume))

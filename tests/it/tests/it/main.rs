@@ -13,6 +13,7 @@ mod metrics;
 mod movielens;
 mod new;
 mod records;
+mod replay;
 mod requests;
 mod s3;
 mod shutdown;

@@ -1,12 +1,11 @@
 //! Versions from the command line: listed, weighted, rolled back, and the mistakes that can be made.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use tidegate_harness::{Host, Install};
-use tidegate_it::Scene;
+use tidegate_harness::Host;
+use tidegate_it::{Scene, complains, says};
 
 fn manifest(greeting: &str) -> String {
     format!(
@@ -35,7 +34,6 @@ grants.events.emit = ["Echo"]
 
 struct Greeter {
     host: Host,
-    tidegate: PathBuf,
     manifest: PathBuf,
     scene: Scene,
 }
@@ -46,7 +44,6 @@ impl Greeter {
         let manifest = scene.file("tidegate.toml", &manifest("Hello"))?;
         Ok(Self {
             host: Host::start(scene.options(manifest.clone())).await?,
-            tidegate: Install::find()?.tidegate,
             manifest,
             scene,
         })
@@ -61,28 +58,8 @@ impl Greeter {
         self.says(&[&["deploy", &manifest], args].concat())
     }
 
-    fn tidegate(&self, args: &[&str]) -> Result<Output> {
-        let mut command = Command::new(&self.tidegate);
-        Ok(command
-            .args(args)
-            .env("TIDEGATE_HOST_URL", &self.host.ready.gateway)
-            .output()?)
-    }
-
-    /// What a command that must succeed says.
     fn says(&self, args: &[&str]) -> Result<String> {
-        let output = self.tidegate(args)?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let complained = String::from_utf8_lossy(&output.stderr).into_owned();
-        anyhow::ensure!(output.status.success(), "{args:?}: {said}{complained}");
-        Ok(said)
-    }
-
-    /// Why a command that must fail did.
-    fn complains(&self, args: &[&str]) -> Result<String> {
-        let output = self.tidegate(args)?;
-        anyhow::ensure!(!output.status.success(), "{args:?} succeeded");
-        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+        says(&self.host, args)
     }
 
     /// The versions of `page`, each with what its aliases say.
@@ -144,7 +121,7 @@ async fn versions_are_listed_weighted_and_rolled_back_from_the_command_line() ->
         (&["rollback", "step"], "nothing to go back to"),
         (&["versions", "nobody"], "no function `nobody` is deployed"),
     ] {
-        let complained = greeter.complains(args)?;
+        let complained = complains(&greeter.host, args)?;
         assert!(complained.contains(told), "{args:?}: {complained}");
     }
     Ok(())

@@ -1,5 +1,4 @@
-//! The janitor: a thread that removes blobs nobody names any more, old done markers, old log lines, and old
-//! records of requests.
+//! The janitor: a thread that removes blobs nobody names any more, and rows that are of no use after a while.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -14,7 +13,7 @@ use super::group::Prepared;
 use super::rows::{decode_value, key_within, scan};
 use super::writer::Request;
 use crate::effects::DONE;
-use crate::records::{LOGS, REQUESTS};
+use crate::records::{EFFECTS, EVENTS, KEEP_PAST, LOGS, REQUESTS};
 use crate::store::{Condition, Order, StateWrite, StoreError, Unit};
 
 /// Between two rounds.
@@ -25,6 +24,8 @@ const KEEP_DONE_MS: u64 = 14 * 24 * 3600 * 1000;
 const KEEP_STAGED_MS: u64 = 24 * 3600 * 1000;
 /// Log lines, and records of requests, are kept for this long after the invocation that they are of began.
 const KEEP_LOGS_MS: u64 = 14 * 24 * 3600 * 1000;
+/// Events that entered, and what was done with them, are kept for this long.
+const KEEP_PAST_MS: u64 = KEEP_PAST.as_millis() as u64;
 /// Rows that are looked at, and removed, in one go.
 const CHUNK: usize = 256;
 /// Between two chunks, so that a round is never in the way.
@@ -85,6 +86,8 @@ impl Janitor {
             (&DONE_MARKERS, KEEP_DONE_MS),
             (&LOG_LINES, KEEP_LOGS_MS),
             (&REQUEST_RECORDS, KEEP_LOGS_MS),
+            (&PAST_EVENTS, KEEP_PAST_MS),
+            (&PAST_EFFECTS, KEEP_PAST_MS),
         ] {
             let before = now.saturating_sub(kept_ms);
             match forget(rows, &self.core, &self.requests, &self.stop, before) {
@@ -103,11 +106,19 @@ pub(super) struct Aging {
     written: fn(&str, &[u8]) -> Option<u64>,
 }
 
-/// What a done marker holds begins with its time.
-pub(super) const DONE_MARKERS: Aging = Aging {
-    table: DONE,
-    written: |_key, value| Some(u64::from_be_bytes(*value.first_chunk()?)),
-};
+impl Aging {
+    /// Rows whose values begin with their time.
+    const fn by_value(table: &'static str) -> Self {
+        Self {
+            table,
+            written: |_key, value| Some(u64::from_be_bytes(*value.first_chunk()?)),
+        }
+    }
+}
+
+pub(super) const DONE_MARKERS: Aging = Aging::by_value(DONE);
+pub(super) const PAST_EVENTS: Aging = Aging::by_value(EVENTS);
+pub(super) const PAST_EFFECTS: Aging = Aging::by_value(EFFECTS);
 
 /// The second part of the key of log lines is their time.
 pub(super) const LOG_LINES: Aging = Aging {

@@ -47,6 +47,7 @@ impl Connection {
         let spec = &call.spec;
         spec.grants
             .allows_redis(&spec.name, &address.to_string())
+            .and_then(|()| call.may_reach(&address.to_string()))
             .map_err(refuse)?;
         let place = resolve(&address.host, address.port).await.map_err(refuse)?;
         let client = Client::connect(&address, place).await?;
