@@ -12,7 +12,7 @@ Measures Tidegate beside its peers and the limits the project set itself, and pr
 
 Usage: cargo xtask bench [NAME]...
 
-Names: start, hello, latency, events, predict, ingest (default: all of them)
+Names: start, hello, latency, events, commits, backlog, idle, neighbours, predict, ingest (default: all of them)
 ";
 
 /// Runs the subcommand.
