@@ -129,16 +129,16 @@ impl Gateway {
                 "the host is being stopped",
             ));
         }
+        let bound = self.faces.config.gateway.max_body;
+        if objects::announced(request.headers()).is_some_and(|size| size > bound) {
+            return Err(ApiError::too_large("the request's body", bound));
+        }
         let routed = match self.faces.platform.route(&request) {
             Ok(routed) => routed,
             Err(answer) => return Ok(answer),
         };
         self.rate_allows(&routed.spec)?;
         let places = self.places_for(&routed.spec).await?;
-        let bound = self.faces.config.gateway.max_body;
-        if objects::announced(request.headers()).is_some_and(|size| size > bound) {
-            return Err(ApiError::too_large("the request's body", bound));
-        }
         let (request, exceeded) = self.bounded(request, bound);
         let response = match place_of(&routed.spec, request.uri().path()) {
             Some(place) => self.recorded(routed, place, request, bound).await,

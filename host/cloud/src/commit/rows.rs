@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidegate_runtime::effects::DONE;
-use tidegate_runtime::records::LOGS;
+use tidegate_runtime::records::{EFFECTS, EVENTS, LOGS, REQUESTS};
 use tidegate_runtime::store::{Condition, SYSTEM_PREFIX, StoreError};
 
 use super::prepared::Write;
@@ -12,7 +12,9 @@ use crate::keys::{self, Place};
 use crate::store::Core;
 use crate::values::Stored;
 
-/// How long the table keeps done markers and log lines, in seconds.
+/// What the table forgets by itself: done markers, log lines, and what is kept of requests and of past events.
+const FORGOTTEN: [&str; 5] = [DONE, LOGS, REQUESTS, EVENTS, EFFECTS];
+/// How long it keeps them, in seconds.
 const KEEP: u64 = 14 * 24 * 3600;
 
 /// A row to write.
@@ -68,8 +70,7 @@ impl Row {
 impl Core {
     /// When the table forgets what is written to it now, in seconds.
     pub(super) fn forgotten_at(&self, table: &str) -> Option<u64> {
-        let ages = table == DONE || table == LOGS;
-        ages.then(|| self.now() / 1000 + KEEP)
+        FORGOTTEN.contains(&table).then(|| self.now() / 1000 + KEEP)
     }
 
     /// What writes a row.
