@@ -46,10 +46,6 @@ pub async fn measure(table: &mut Table) -> Result<()> {
         ("a flood of host calls", json!({ "do": "calls" })),
         ("a flood of logs", json!({ "do": "logs", "lines": 100_000_000 })),
         ("a recursion without end", json!({ "do": "recurse" })),
-        (
-            "giant arguments",
-            json!({ "do": "giant", "import": "log.write", "bytes": 32 << 20 }),
-        ),
         ("an await that never ends", json!({ "do": "pending" })),
     ] {
         let beside = beside(deed).await.with_context(|| format!("beside {what}"))?;
