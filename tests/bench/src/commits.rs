@@ -15,7 +15,7 @@ use crate::restate::Restate;
 use crate::stage;
 use crate::table::{Table, duration, percentile, whole};
 
-const CALLS: usize = 20_000;
+const CALLS: usize = 10_000;
 const CONNECTIONS: usize = 64;
 const QUEUED: u64 = 60_000;
 /// Events that one flooding step emits.
