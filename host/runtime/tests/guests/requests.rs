@@ -137,6 +137,8 @@ async fn of_each_function_the_newest_requests_are_kept_with_their_lines_across_a
     recorded(&bench, &of("plain"), 1).await;
     let mut newest = Vec::new();
     for number in 1..=5 {
+        // Requests of one millisecond have no order.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         bench.get(&format!("/say/{number}")).await;
         let path = format!("/say/{number}");
         newest = until("the next record", async || {
@@ -150,6 +152,7 @@ async fn of_each_function_the_newest_requests_are_kept_with_their_lines_across_a
     assert_eq!(lines(&bench, LogFilter::default()).await.len(), 2 * 3);
 
     // What waits to be written is written when the platform drains.
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     bench.get("/say/last").await;
     let bench = bench.restart(bounded(2)).await;
     let found = recorded(&bench, &of("web"), 3).await;
