@@ -14,6 +14,7 @@ use tidegate_runtime::Routed;
 use tidegate_runtime::dispatch::{NoPlace, Place as Invocation};
 use tidegate_runtime::manifest::Function;
 use tidegate_runtime::sandbox::Body;
+use tidegate_runtime::trigger::Client;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
@@ -62,7 +63,7 @@ impl Gateway {
             "metrics" if path == "/metrics" => ("metrics", self.metrics().await),
             _ => (
                 "function",
-                self.function(request).await.unwrap_or_else(from_error),
+                self.function(peer, request).await.unwrap_or_else(from_error),
             ),
         }
     }
@@ -122,7 +123,7 @@ impl Gateway {
     }
 
     /// A request to a function: bounded in number and in size, recorded where its manifest asks for it.
-    async fn function(&self, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    async fn function(&self, peer: Peer, mut request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
         if self.faces.stopping.is_cancelled() {
             return Err(ApiError::busy(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -139,6 +140,10 @@ impl Gateway {
         };
         self.rate_allows(&routed.spec)?;
         let places = self.places_for(&routed.spec).await?;
+        request.extensions_mut().insert(Client {
+            address: peer.address,
+            secure: peer.secure,
+        });
         let (request, exceeded) = self.bounded(request, bound);
         let response = match place_of(&routed.spec, request.uri().path()) {
             Some(place) => self.recorded(routed, place, request, bound).await,

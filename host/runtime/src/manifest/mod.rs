@@ -64,6 +64,8 @@ pub struct Function {
     pub version: u64,
     /// Whose it is: its app's tenant.
     pub tenant: String,
+    /// Whose format its manifest has.
+    pub dialect: Dialect,
     /// What it is for.
     pub description: Option<String>,
     /// The component's file, relative to the manifest or to a folder of components.
@@ -161,6 +163,7 @@ impl Function {
         Self {
             name: name.to_owned(),
             tenant: String::new(),
+            dialect: Dialect::Tidegate,
             key: None,
             rate: None,
             version: 0,

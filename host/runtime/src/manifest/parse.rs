@@ -97,6 +97,7 @@ fn function(notes: &Notes, index: usize, node: Node) -> (Function, usize) {
         name: fields.required("name", NAME, is_name).unwrap_or_default(),
         version: 0,
         tenant: String::new(),
+        dialect: Dialect::Tidegate,
         component: component(&mut fields),
         description: fields.text("description"),
         triggers: triggers(notes, &fields.at("trigger"), fields.take("trigger")),

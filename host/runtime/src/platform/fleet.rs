@@ -13,7 +13,7 @@ use crate::dispatch::{Dispatcher, drained};
 use crate::manifest::Function;
 use crate::sandbox::{Program, Sandbox, Sandboxed};
 use crate::services::Services;
-use crate::trigger::{Router, Split, clash};
+use crate::trigger::{Matched, Router, Split, clash};
 
 /// What is loaded.
 #[derive(Default)]
@@ -80,12 +80,12 @@ impl Fleet {
     }
 
     /// A version that answers requests.
-    pub(super) fn routed(&self, function: &str, version: u64) -> Option<Routed> {
-        let function = &self.running(function, version)?.function;
+    pub(super) fn routed(&self, matched: Matched, version: u64) -> Option<Routed> {
+        let function = &self.running(matched.function(), version)?.function;
         let Program::Http(program) = &function.component.program else {
             return None;
         };
-        Some(Routed::new(function.spec.clone(), program.clone()))
+        Some(Routed::new(function.spec.clone(), program.clone(), matched))
     }
 
     /// Whether an app's events and requests go to these versions, and all of them are loaded.

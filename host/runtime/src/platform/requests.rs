@@ -16,7 +16,7 @@ use crate::manifest::Function;
 use crate::records::RunHead;
 use crate::sandbox::{Answered, Body, Call, Failure, HttpFunction};
 use crate::store::{CommitError, StoreError};
-use crate::trigger::RouteError;
+use crate::trigger::{Matched, RouteError};
 
 /// The header by which a client names a request that is to have its effects once.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -63,11 +63,16 @@ pub struct Routed {
     /// What its manifest says of it.
     pub spec: Arc<Function>,
     program: Arc<HttpFunction>,
+    matched: Matched,
 }
 
 impl Routed {
-    pub(super) fn new(spec: Arc<Function>, program: Arc<HttpFunction>) -> Self {
-        Self { spec, program }
+    pub(super) fn new(spec: Arc<Function>, program: Arc<HttpFunction>, matched: Matched) -> Self {
+        Self {
+            spec,
+            program,
+            matched,
+        }
     }
 }
 
@@ -77,20 +82,24 @@ impl Platform {
     pub fn route<B>(&self, request: &http::Request<B>) -> Result<Routed, http::Response<Body>> {
         let router = self.services.router();
         let found = router.http(request.method().as_str(), request.uri().path());
-        let (function, _params) = found.map_err(|error| no_route(request, &error))?;
-        let version = router.version(&function, &self.falls_by(request.headers()));
-        let routed = version.and_then(|version| self.fleet().routed(&function, version));
+        let matched = found.map_err(|error| no_route(request, &error))?;
+        let version = router.version(matched.function(), &self.falls_by(request.headers()));
+        let routed = version.and_then(|version| self.fleet().routed(matched, version));
         routed.ok_or_else(|| {
             let unavailable = http::StatusCode::SERVICE_UNAVAILABLE;
             problem(unavailable, "the function is being replaced")
         })
     }
 
-    /// Answers a request by the function that it was routed to.
-    pub async fn http(&self, routed: Routed, request: http::Request<Body>) -> http::Response<Body> {
+    /// Answers a request by the function that it was routed to, which is told of its [`Client`], where the request has one
+    /// among its extensions.
+    pub async fn http(&self, routed: Routed, mut request: http::Request<Body>) -> http::Response<Body> {
+        routed.matched.tell(&mut request);
         let event = self.request_event(&request);
         let marks = event.marks(&routed.spec.name, event.context());
-        self.answer(routed, event, request).instrument(marks).await
+        // In a box, as it is large and is moved by all that it is wrapped in.
+        let answering = Box::pin(self.answer(routed, event, request));
+        answering.instrument(marks).await
     }
 
     /// Counts a request by its function's rate; or tells how long it is until one more may come.
@@ -127,7 +136,7 @@ impl Platform {
     /// Runs an HTTP function. One that may write is answered only when its effects are committed.
     async fn answer(
         &self,
-        Routed { spec, program }: Routed,
+        Routed { spec, program, .. }: Routed,
         event: Event,
         request: http::Request<Body>,
     ) -> http::Response<Body> {

@@ -81,7 +81,8 @@ impl HttpFunction {
         let (tell, told) = oneshot::channel();
         let (function, sandbox, services) = (self.clone(), sandbox.clone(), call.services.clone());
         let (above, begun) = (tidegate_trace::current(), call.services.clock.now_ms());
-        let task = async move {
+        // In a box, as it is large and is moved by all that it is wrapped in.
+        let task = Box::pin(async move {
             let left = function.serve(&sandbox, call.clone(), request, answer).await;
             call.services.spans().record(|| span(&call, above, begun, &left));
             call.services.metrics.invoked(&Invocation {
@@ -92,7 +93,7 @@ impl HttpFunction {
                 failure: left.result.as_ref().err(),
             });
             let _nobody_waits_any_more = tell.send(left);
-        };
+        });
         services.spawn(task.in_current_span());
         (answered.await.ok(), told)
     }

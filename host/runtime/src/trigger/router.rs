@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Split;
+use super::route::{Matched, Route};
 use crate::event::Event;
 use crate::manifest::{Function, Trigger, queue_of};
 use crate::store::Group;
@@ -79,7 +80,7 @@ pub struct Router {
     by_type: BTreeMap<String, Vec<Target>>,
     objects: Vec<ObjectRule>,
     /// By method; `*` takes every method.
-    http: BTreeMap<String, matchit::Router<String>>,
+    http: BTreeMap<String, matchit::Router<Arc<Route>>>,
 }
 
 impl Router {
@@ -119,19 +120,21 @@ impl Router {
                 suffix: suffix.clone(),
                 target,
             }),
-            Trigger::Http { method, route } => self.add_route(target.function, method.as_deref(), route),
+            Trigger::Http { method, route } => self.add_route(function, method.as_deref(), route),
             Trigger::Schedule(_) => {}
         }
     }
 
     /// Versions of one function have their routes in common.
-    fn add_route(&mut self, function: String, method: Option<&str>, route: &str) {
+    fn add_route(&mut self, function: &Function, method: Option<&str>, route: &str) {
         let table = self.http.entry(method.unwrap_or("*").to_owned()).or_default();
-        let taken = table.at(route).is_ok_and(|taken| *taken.value == function);
-        if let Err(error) = table.insert(route, function.clone())
+        let taken = table
+            .at(route)
+            .is_ok_and(|taken| taken.value.function == function.name);
+        if let Err(error) = table.insert(route, Arc::new(Route::of(function, method, route)))
             && !taken
         {
-            tracing::warn!(function, route, %error, "route is taken");
+            tracing::warn!(function = function.name, route, %error, "route is taken");
         }
     }
 
@@ -206,9 +209,8 @@ impl Router {
         })
     }
 
-    /// The function that answers a request, with the route's parameters as they stand in the path, still
-    /// percent-encoded. A `HEAD` that has no route of its own goes where `GET` goes.
-    pub fn http(&self, method: &str, path: &str) -> Result<(String, Vec<(String, String)>), RouteError> {
+    /// The function that answers a request, by which route. A `HEAD` that has no route of its own goes where `GET` goes.
+    pub fn http(&self, method: &str, path: &str) -> Result<Matched, RouteError> {
         let fallback = if method == "HEAD" { "GET" } else { "*" };
         for table in [method, fallback, "*"]
             .into_iter()
@@ -220,7 +222,8 @@ impl Router {
                     .iter()
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))
                     .collect();
-                return Ok((found.value.clone(), params));
+                let route = found.value.clone();
+                return Ok(Matched { route, params });
             }
         }
         let others: Vec<String> = self
@@ -318,9 +321,9 @@ mod tests {
     #[test]
     fn a_request_finds_its_route_or_learns_which_methods_there_are() {
         let router = router();
-        let (function, params) = router.http("GET", "/users/7").unwrap();
+        let matched = router.http("GET", "/users/7").unwrap();
         assert_eq!(
-            (function.as_str(), params),
+            (matched.function(), matched.params.clone()),
             ("two", vec![("id".to_owned(), "7".to_owned())])
         );
         assert_eq!(
@@ -378,7 +381,7 @@ mod tests {
         assert!(routed.iter().flatten().all(|target| *target == second));
         let heard = routed.iter().filter(|targets| !targets.is_empty()).count();
         assert!((60..140).contains(&heard), "{heard} of 200");
-        assert_eq!(router.http("GET", "/old/7").unwrap().0, "f");
+        assert_eq!(router.http("GET", "/old/7").unwrap().function(), "f");
     }
 
     #[test]
@@ -399,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_head_request_goes_where_get_goes() {
-        assert_eq!(router().http("HEAD", "/users/7").unwrap().0, "two");
+        assert_eq!(router().http("HEAD", "/users/7").unwrap().function(), "two");
     }
 
     #[test]
@@ -420,7 +423,7 @@ mod tests {
         )
         .unwrap();
         let router = Router::new(&manifest.functions.into_iter().map(Arc::new).collect::<Vec<_>>());
-        let function = |method, path| router.http(method, path).unwrap().0;
+        let function = |method, path| router.http(method, path).unwrap().function().to_owned();
         assert_eq!(
             (function("POST", "/x"), function("PUT", "/x")),
             ("post".into(), "any".into())
@@ -429,7 +432,7 @@ mod tests {
             (function("GET", "/y/me"), function("GET", "/y/you")),
             ("post".into(), "any".into())
         );
-        let (_, params) = router.http("GET", "/z/a/b%2Fc").unwrap();
-        assert_eq!(params, [("rest".to_owned(), "a/b%2Fc".to_owned())]);
+        let matched = router.http("GET", "/z/a/b%2Fc").unwrap();
+        assert_eq!(matched.params, [("rest".to_owned(), "a/b%2Fc".to_owned())]);
     }
 }

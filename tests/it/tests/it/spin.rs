@@ -83,6 +83,22 @@ async fn wasi_keyvalue_and_wasi_config_reach_the_same_stores_and_variables() -> 
 }
 
 #[tokio::test]
+async fn an_app_is_told_by_which_route_a_request_came() -> Result<()> {
+    for generation in GENERATIONS {
+        let scene = Scene::new()?;
+        let host = host(&scene, generation).await?;
+        let path = format!("/sdk{generation}/route/of?me=1");
+        let (status, told) = host.api.get_raw(&path).await?;
+        let by = format!("/route/of /sdk{generation}/... http");
+        assert!(
+            status == 200 && told.starts_with(&by) && told.ends_with(&path),
+            "spin-sdk {generation}: {status} {told}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_required_variable_of_an_app_is_a_secret_of_the_host() -> Result<()> {
     for generation in GENERATIONS {
         let scene = Scene::new()?;

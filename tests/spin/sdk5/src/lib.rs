@@ -16,6 +16,9 @@ fn handle(request: Request) -> Result<impl IntoResponse> {
             .map(|_| "opened".to_owned())
             .map_err(Into::into),
         ("redis", name) => in_redis(name),
+        ("route", _) => Ok(["spin-path-info", "spin-raw-component-route", "spin-full-url"]
+            .map(|name| request.header(name).and_then(|value| value.as_str()).unwrap_or("none"))
+            .join(" ")),
         ("mysql", _) => {
             mysql::Connection::open("mysql://127.0.0.1/db")?;
             Ok("connected".to_owned())

@@ -23,6 +23,9 @@ async fn handle(request: Request) -> Result<impl IntoResponse> {
             .map(|_| "opened".to_owned())
             .map_err(Into::into),
         ("redis", name) => in_redis(name).await,
+        ("route", _) => Ok(["spin-path-info", "spin-raw-component-route", "spin-full-url"]
+            .map(|name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("none"))
+            .join(" ")),
         ("mysql", _) => {
             mysql::Connection::open("mysql://127.0.0.1/db")?;
             Ok("connected".to_owned())

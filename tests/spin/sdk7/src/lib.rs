@@ -27,6 +27,9 @@ async fn handle(request: Request) -> Result<impl IntoResponse> {
         ("atomics", name) => at_once(name),
         ("config", _) => configured(),
         ("redis", name) => in_redis(name).await,
+        ("route", _) => Ok(["spin-path-info", "spin-raw-component-route", "spin-full-url"]
+            .map(|name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("none"))
+            .join(" ")),
         ("mysql", _) => {
             mysql::Connection::open("mysql://127.0.0.1/db").await?;
             Ok("connected".to_owned())

@@ -8,7 +8,7 @@ use super::super::grants::{HttpGrants, NameGrants, RedisGrants};
 use super::super::parse::texts;
 use super::super::rules::{granted_name, is_name};
 use super::super::walk::{Fields, Node, Notes, Value};
-use super::super::{Function, Grants, Limits, Retry};
+use super::super::{Dialect, Function, Grants, Limits, Retry};
 use super::hosts::{Outbound, outbound};
 use super::refuse;
 use super::templates::{Meaning, Variables};
@@ -106,6 +106,7 @@ fn component(notes: &Notes, mut fields: Fields<'_>, variables: &Variables) -> Fu
         name: String::new(),
         version: 0,
         tenant: String::new(),
+        dialect: Dialect::Spin,
         description: fields.text("description"),
         component: source(&mut fields),
         triggers: Vec::new(),
