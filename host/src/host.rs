@@ -70,7 +70,12 @@ impl Host {
             failure,
             shared,
         } = store::open(&config).await?;
-        let faces = faces(config, store, spans).await?;
+        let metrics = HostMetrics::default();
+        let metrics = match &shared {
+            Some(cloud) => metrics.with_calls(cloud.calls()),
+            None => metrics,
+        };
+        let faces = faces(config, store, Arc::new(metrics), spans).await?;
         make_buckets(&faces).await?;
         let mut host = Self {
             gateway: gateway.local_addr()?,
@@ -251,8 +256,12 @@ fn start_export(config: &OtlpConfig) -> (Option<Exporter>, Spans) {
     }
 }
 
-async fn faces(config: Config, store: Arc<dyn Store>, spans: Spans) -> Result<Faces> {
-    let metrics = Arc::new(HostMetrics::default());
+async fn faces(
+    config: Config,
+    store: Arc<dyn Store>,
+    metrics: Arc<HostMetrics>,
+    spans: Spans,
+) -> Result<Faces> {
     let patience = Patience {
         infer: config.worker.infer_timeout,
         worker: config.worker.infer_wait,

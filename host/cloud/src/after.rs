@@ -6,14 +6,20 @@
 
 use std::sync::Arc;
 
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::types::{DeleteRequest, WriteRequest};
 use serde::{Deserialize, Serialize};
 use tidegate_runtime::store::{CommitError, Group, StoreError};
 
 use crate::commit::{Action, FULL, LARGEST, Meaning, Prepared, Refused, Row, When, Zero};
+use crate::failure;
 use crate::items::{Item, number, number_of, text_of};
 use crate::keys::{self, Key, Place, hex, values};
 use crate::store::{Core, Patience};
 use crate::values::Stored;
+
+/// Rows that one call removes.
+const ROWS: usize = 25;
 
 /// What is to be done after a unit's transaction.
 #[derive(Debug, Serialize, Deserialize)]
@@ -189,10 +195,40 @@ impl Core {
         for lane in &after.lanes {
             self.start_lane(lane).await?;
         }
-        self.remove_row(&after.key()).await?;
+        self.take_out(after.key()).await?;
         match &after.blob {
             Some(blob) => self.forget_staged(blob).await,
             None => Ok(()),
+        }
+    }
+
+    /// Removes a row of the outbox, together with those of other units.
+    async fn take_out(self: &Arc<Self>, key: Key) -> Result<(), StoreError> {
+        let core = self.clone();
+        let remove = move |keys| {
+            let core = core.clone();
+            Box::pin(async move { core.remove_rows(keys).await }) as _
+        };
+        self.finished.send(vec![key], ROWS, remove).await
+    }
+
+    async fn remove_rows(&self, keys: Vec<Key>) -> Result<(), StoreError> {
+        let deletes = keys.iter().map(|key| {
+            let delete = DeleteRequest::builder().set_key(Some(key.item())).build()?;
+            Ok(WriteRequest::builder().delete_request(delete).build())
+        });
+        let deletes: Vec<_> = deletes
+            .collect::<Result<_, BuildError>>()
+            .map_err(StoreError::new)?;
+        let write = self.dynamo.batch_write_item();
+        let write = write.request_items(&self.settings.table, deletes);
+        let written = write.send().await.map_err(failure::of("DynamoDB"))?;
+        match written.unprocessed_items.is_none_or(|left| left.is_empty()) {
+            true => Ok(()),
+            // They are looked at once more by the sweep, which finds nothing to do.
+            false => Err(StoreError(
+                "DynamoDB: not all rows of the outbox are removed".into(),
+            )),
         }
     }
 

@@ -8,6 +8,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+use crate::calls::Calls;
 use crate::settings::Settings;
 
 /// Tries of one call, by the client itself; backed off with jitter.
@@ -28,21 +29,21 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Clients with credentials as the SDK finds them: environment, profile, web identity, container, instance.
-    pub(crate) async fn new(settings: &Settings) -> Self {
+    pub(crate) async fn new(settings: &Settings, calls: &Calls) -> Self {
         let shared = shared(settings).await;
         let endpoints = &settings.endpoints;
-        let mut dynamo = aws_sdk_dynamodb::config::Builder::from(&shared);
+        let mut dynamo = aws_sdk_dynamodb::config::Builder::from(&shared).interceptor(calls.clone());
         dynamo.set_endpoint_url(
             endpoints
                 .dynamodb
                 .clone()
                 .or(shared.endpoint_url().map(Into::into)),
         );
-        let mut sqs = aws_sdk_sqs::config::Builder::from(&shared);
+        let mut sqs = aws_sdk_sqs::config::Builder::from(&shared).interceptor(calls.clone());
         sqs.set_endpoint_url(endpoints.sqs.clone().or(shared.endpoint_url().map(Into::into)));
         Self {
             dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo.build()),
-            s3: s3(settings, &shared),
+            s3: s3(settings, &shared, calls),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
         }
     }
@@ -60,10 +61,11 @@ async fn shared(settings: &Settings) -> SdkConfig {
     loader.load().await
 }
 
-fn s3(settings: &Settings, shared: &SdkConfig) -> aws_sdk_s3::Client {
+fn s3(settings: &Settings, shared: &SdkConfig, calls: &Calls) -> aws_sdk_s3::Client {
     use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
     // Not every S3 knows the newer checksums; the etag is ours to check.
     let mut builder = Builder::from(shared)
+        .interceptor(calls.clone())
         .timeout_config(timeouts(TRANSFER))
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);

@@ -6,6 +6,7 @@
 
 mod after;
 mod blobs;
+mod calls;
 mod clients;
 mod commit;
 mod failure;
@@ -21,6 +22,7 @@ mod store;
 mod sweep;
 mod values;
 
+pub use calls::{Call, Calls};
 pub use opening::OpenError;
 pub use settings::{Endpoints, Settings};
 pub use store::Cloud;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableStatus,
-    TimeToLiveSpecification,
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableDescription,
+    TableStatus, TimeToLiveSpecification,
 };
 use aws_sdk_s3::operation::head_bucket::HeadBucketError;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
@@ -19,6 +19,9 @@ use crate::store::Core;
 const LOOK: Duration = Duration::from_millis(500);
 /// Looks at it at most.
 const LOOKS: usize = 240;
+
+/// The attributes of the table's key, both of them texts.
+const KEYS: [(&str, KeyType); 2] = [("pk", KeyType::Hash), ("sk", KeyType::Range)];
 
 /// Why the store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -73,13 +76,14 @@ impl Core {
         Err(StoreError("it does not become active".into()))
     }
 
-    /// Whether the table can be used; none where there is none.
+    /// Whether the table can be used; none where there is none. One with other keys is refused.
     async fn is_ready(&self) -> Result<Option<bool>, StoreError> {
         let asked = self.dynamo.describe_table().table_name(&self.settings.table);
         match asked.send().await {
             Ok(found) => {
-                let status = found.table.and_then(|table| table.table_status);
-                Ok(Some(status == Some(TableStatus::Active)))
+                let table = found.table.unwrap_or_else(|| TableDescription::builder().build());
+                has_our_keys(&table)?;
+                Ok(Some(table.table_status == Some(TableStatus::Active)))
             }
             Err(error) => match error.as_service_error() {
                 Some(DescribeTableError::ResourceNotFoundException(_)) => Ok(None),
@@ -94,7 +98,7 @@ impl Core {
             .create_table()
             .table_name(&self.settings.table)
             .billing_mode(BillingMode::PayPerRequest);
-        for (name, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
+        for (name, kind) in KEYS {
             let attribute = AttributeDefinition::builder()
                 .attribute_name(name)
                 .attribute_type(ScalarAttributeType::S);
@@ -176,4 +180,30 @@ impl Core {
             Err(error) => Err(failure::of("S3")(error)),
         }
     }
+}
+
+fn has_our_keys(table: &TableDescription) -> Result<(), StoreError> {
+    let kind = |name: &str| {
+        let mut attributes = table.attribute_definitions().iter();
+        let found = attributes.find(|attribute| attribute.attribute_name() == name);
+        found.map(|attribute| attribute.attribute_type().as_str())
+    };
+    let shown = |name: &str, key: &KeyType, kind: &str| format!("`{name}` ({}, {kind})", key.as_str());
+    let found: Vec<String> = table
+        .key_schema()
+        .iter()
+        .map(|key| {
+            let name = key.attribute_name();
+            shown(name, key.key_type(), kind(name).unwrap_or("?"))
+        })
+        .collect();
+    let expected = KEYS.map(|(name, key)| shown(name, &key, "S"));
+    if found == expected {
+        return Ok(());
+    }
+    Err(StoreError(format!(
+        "its key is {}, expected {}",
+        found.join(" and "),
+        expected.join(" and ")
+    )))
 }

@@ -12,9 +12,11 @@ use tidegate_runtime::store::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::calls::Calls;
 use crate::clients::Clients;
+use crate::keys::Key;
 use crate::opening::OpenError;
-use crate::queue::Queues;
+use crate::queue::{Batches, Queues};
 use crate::settings::Settings;
 use crate::stamps::Stamps;
 
@@ -34,21 +36,27 @@ pub(crate) struct Core {
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) stamps: Stamps,
+    calls: Calls,
     pub(crate) queues: Queues,
+    /// Rows of the outbox of which nothing is left to do.
+    pub(crate) finished: Arc<Batches<Key>>,
     pub(crate) turns: Semaphore,
 }
 
 impl Cloud {
     /// Opens the store; what dead hosts left undone is looked for from now on.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
-        let Clients { dynamo, s3, sqs } = Clients::new(&settings).await;
+        let calls = Calls::default();
+        let Clients { dynamo, s3, sqs } = Clients::new(&settings, &calls).await;
         let core = Arc::new(Core {
             settings,
             dynamo,
             s3,
             sqs,
             stamps: Stamps::new(rand::random()),
+            calls,
             queues: Queues::default(),
+            finished: Arc::default(),
             turns: Semaphore::new(COMMITS),
         });
         core.prepare().await?;
@@ -63,6 +71,11 @@ impl Cloud {
             core,
             _stop: stop.drop_guard(),
         })
+    }
+
+    /// How often each operation of the services was called.
+    pub fn calls(&self) -> &Calls {
+        &self.core.calls
     }
 
     /// Gives back what this host holds, so that others need not wait for it.
@@ -120,6 +133,10 @@ impl Store for Cloud {
 
     async fn depth(&self, queue: &str) -> Result<Depth, StoreError> {
         self.core.depth(queue).await
+    }
+
+    async fn recent_depth(&self, queue: &str) -> Result<Depth, StoreError> {
+        self.core.recent_depth(queue).await
     }
 
     async fn head(&self, bucket: &str, key: &str) -> Result<Option<ObjectMeta>, StoreError> {

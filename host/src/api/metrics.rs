@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tidegate_cloud::Calls;
 use tidegate_trace::Spans;
 
 /// The media type of the answer.
@@ -116,6 +117,17 @@ impl HostMetrics {
             "Whether a worker answers inference requests",
             self.worker_ready.clone(),
         );
+    }
+
+    /// Tells as well how often the services of a cloud are called.
+    pub fn with_calls(mut self, calls: &Calls) -> Self {
+        let registry = self.registry.sub_registry_with_prefix("tidegate");
+        registry.register(
+            "cloud_calls",
+            "Calls of the cloud's services, every try counted",
+            calls.counters(),
+        );
+        self
     }
 
     /// Counts an answered request.

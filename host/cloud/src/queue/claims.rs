@@ -82,7 +82,8 @@ impl Core {
     }
 
     /// Claims the events that messages name, in their order.
-    async fn take_in(&self, line: &Line, messages: Vec<Message>) {
+    async fn take_in(self: &Arc<Self>, line: &Arc<Line>, messages: Vec<Message>) {
+        let mut spent = Vec::new();
         let claims = stream::iter(messages).map(async |message| {
             let claimed = self.claim_row(&message).await;
             (message, claimed)
@@ -94,7 +95,10 @@ impl Core {
                     line.arrive(*delivery);
                     Ok(())
                 }
-                Ok(Claimed::Spent) => self.remove(line, vec![message.handle]).await,
+                Ok(Claimed::Spent) => {
+                    spent.push(message.handle);
+                    Ok(())
+                }
                 Ok(Claimed::Later(time)) => self.put_off(line, message, time).await,
                 Err(error) => {
                     tracing::error!(queue = line.name, %error, "an event cannot be claimed; it comes again");
@@ -105,6 +109,11 @@ impl Core {
             if let Err(error) = done {
                 tracing::warn!(queue = line.name, %error, "a message is not told what became of it");
             }
+        }
+        if !spent.is_empty()
+            && let Err(error) = self.remove(line, spent).await
+        {
+            tracing::warn!(queue = line.name, %error, "messages of events that are gone are not removed");
         }
     }
 
@@ -118,7 +127,7 @@ impl Core {
         self.hide(line, &[message.handle], left / 1000).await
     }
 
-    async fn claim_row(&self, message: &Message) -> Result<Claimed, StoreError> {
+    async fn claim_row(self: &Arc<Self>, message: &Message) -> Result<Claimed, StoreError> {
         if message.place.group.is_some() {
             return self.claim_in_lane(message).await;
         }

@@ -149,7 +149,11 @@ impl Core {
         });
     }
 
-    async fn tell_messages(&self, settled: Vec<Held>, deferred: Vec<(Held, u64)>) -> Result<(), StoreError> {
+    async fn tell_messages(
+        self: &Arc<Self>,
+        settled: Vec<Held>,
+        deferred: Vec<(Held, u64)>,
+    ) -> Result<(), StoreError> {
         let mut queues = std::collections::BTreeMap::<String, Vec<String>>::new();
         for held in settled {
             queues.entry(held.place.queue).or_default().push(held.handle);

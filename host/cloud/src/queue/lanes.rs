@@ -1,5 +1,7 @@
 //! Groups: a row for each that has an event on its way, from its claim to its settlement.
 
+use std::sync::Arc;
+
 use tidegate_runtime::store::StoreError;
 
 use super::claims::{CLAIM, Claimed, FREE};
@@ -13,7 +15,7 @@ use crate::store::Core;
 
 impl Core {
     /// Claims an event that has a group: where it is the one on its way, or the first and none is.
-    pub(super) async fn claim_in_lane(&self, message: &Message) -> Result<Claimed, StoreError> {
+    pub(super) async fn claim_in_lane(self: &Arc<Self>, message: &Message) -> Result<Claimed, StoreError> {
         let Some(lane) = LaneOf::of(&message.place) else {
             return Ok(Claimed::Spent);
         };
@@ -56,7 +58,7 @@ impl Core {
 
     /// What becomes of a message whose event has others of its group before it: one that is due is told of again when
     /// its turn comes.
-    async fn not_yet(&self, message: &Message, lane: &LaneOf) -> Result<Claimed, StoreError> {
+    async fn not_yet(self: &Arc<Self>, message: &Message, lane: &LaneOf) -> Result<Claimed, StoreError> {
         let why = self.why_not(message).await?;
         if matches!(why, Claimed::Later(due) if due > self.now()) {
             return Ok(why);
@@ -66,7 +68,7 @@ impl Core {
     }
 
     /// Tells of the first event of a group, where none is on its way.
-    pub(crate) async fn start_lane(&self, lane: &LaneOf) -> Result<(), StoreError> {
+    pub(crate) async fn start_lane(self: &Arc<Self>, lane: &LaneOf) -> Result<(), StoreError> {
         if self.on_its_way(lane).await?.is_some() {
             return Ok(());
         }

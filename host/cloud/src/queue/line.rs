@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tidegate_runtime::store::{Delivery, StoreError};
+use tidegate_runtime::store::{Delivery, Depth, StoreError};
 use tokio::sync::{Notify, OnceCell};
 
+use super::batches::Batches;
 use super::messages::Message;
+use crate::after::Letter;
 
 /// How long a claim whose time is up waits for a look that waits for messages and began before it.
 const GRACE: Duration = Duration::from_secs(10);
@@ -23,6 +25,11 @@ pub(super) struct Line {
     pub(super) name: String,
     /// Where SQS has it; made at the first use.
     pub(super) url: OnceCell<String>,
+    /// Messages to send, and handles of messages to remove.
+    pub(super) letters: Arc<Batches<Letter>>,
+    pub(super) spent: Arc<Batches<String>>,
+    /// How full it was, and when it was looked at.
+    pub(super) depth: tokio::sync::Mutex<Option<(Instant, Depth)>>,
     inner: Mutex<Inner>,
     /// Something came, or a look has ended.
     pub(super) changed: Notify,
@@ -86,6 +93,9 @@ impl Line {
         Self {
             name: name.to_owned(),
             url: OnceCell::new(),
+            letters: Arc::default(),
+            spent: Arc::default(),
+            depth: tokio::sync::Mutex::default(),
             inner: Mutex::default(),
             changed: Notify::new(),
             waiting: AtomicUsize::new(0),

@@ -1,6 +1,7 @@
 //! Messages in SQS: each names the place of an event.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aws_sdk_sqs::operation::get_queue_url::GetQueueUrlError;
 use aws_sdk_sqs::types::{
@@ -35,22 +36,28 @@ pub(super) struct Message {
 
 impl Core {
     /// Tells of events, in their order for each queue.
-    pub(crate) async fn send(&self, letters: &[Letter]) -> Result<(), StoreError> {
-        let mut queues: BTreeMap<&str, Vec<&Letter>> = BTreeMap::new();
+    pub(crate) async fn send(self: &Arc<Self>, letters: &[Letter]) -> Result<(), StoreError> {
+        let mut queues: BTreeMap<&str, Vec<Letter>> = BTreeMap::new();
         for letter in letters {
-            queues.entry(&letter.place.queue).or_default().push(letter);
+            queues
+                .entry(&letter.place.queue)
+                .or_default()
+                .push(letter.clone());
         }
         for (queue, letters) in queues {
-            let url = self.url(&self.queues.line(queue)).await?;
-            for some in letters.chunks(BATCH) {
-                self.send_some(&url, some).await?;
-            }
+            let (core, line) = (self.clone(), self.queues.line(queue));
+            let of = line.clone();
+            let send = move |letters| {
+                let (core, line) = (core.clone(), of.clone());
+                Box::pin(async move { core.send_some(&line, letters).await }) as _
+            };
+            line.letters.send(letters, BATCH, send).await?;
         }
         Ok(())
     }
 
-    async fn send_some(&self, url: &str, letters: &[&Letter]) -> Result<(), StoreError> {
-        let now = self.now();
+    async fn send_some(&self, line: &Line, letters: Vec<Letter>) -> Result<(), StoreError> {
+        let (url, now) = (self.url(line).await?, self.now());
         let mut send = self.sqs.send_message_batch().queue_url(url);
         for (nth, letter) in letters.iter().enumerate() {
             let body = serde_json::to_string(&letter.place).map_err(StoreError::new)?;
@@ -75,8 +82,8 @@ impl Core {
 
     /// Receives up to a batch; waits so many seconds for the first.
     pub(super) async fn receive(
-        &self,
-        line: &Line,
+        self: &Arc<Self>,
+        line: &Arc<Line>,
         room: usize,
         wait: u64,
     ) -> Result<Vec<Message>, StoreError> {
@@ -103,19 +110,28 @@ impl Core {
     }
 
     /// Removes messages.
-    pub(super) async fn remove(&self, line: &Line, handles: Vec<String>) -> Result<(), StoreError> {
-        let url = self.url(line).await?;
-        for some in handles.chunks(BATCH) {
-            let mut delete = self.sqs.delete_message_batch().queue_url(&url);
-            for (nth, handle) in some.iter().enumerate() {
-                let entry = DeleteMessageBatchRequestEntry::builder().id(nth.to_string());
-                let entry = entry.receipt_handle(handle);
-                delete = delete.entries(entry.build().map_err(StoreError::new)?);
-            }
-            // One that is not removed comes again, and finds its event gone.
-            delete.send().await.map_err(failure::of("SQS"))?;
+    pub(super) async fn remove(
+        self: &Arc<Self>,
+        line: &Arc<Line>,
+        handles: Vec<String>,
+    ) -> Result<(), StoreError> {
+        let (core, of) = (self.clone(), line.clone());
+        let remove = move |handles| {
+            let (core, line) = (core.clone(), of.clone());
+            Box::pin(async move { core.remove_some(&line, handles).await }) as _
+        };
+        line.spent.send(handles, BATCH, remove).await
+    }
+
+    async fn remove_some(&self, line: &Line, handles: Vec<String>) -> Result<(), StoreError> {
+        let mut delete = self.sqs.delete_message_batch().queue_url(self.url(line).await?);
+        for (nth, handle) in handles.iter().enumerate() {
+            let entry = DeleteMessageBatchRequestEntry::builder().id(nth.to_string());
+            let entry = entry.receipt_handle(handle);
+            delete = delete.entries(entry.build().map_err(StoreError::new)?);
         }
-        Ok(())
+        // One that is not removed comes again, and finds its event gone.
+        delete.send().await.map(drop).map_err(failure::of("SQS"))
     }
 
     /// Hides messages for so many seconds from now on.
@@ -136,7 +152,7 @@ impl Core {
     }
 
     /// Where SQS has a queue, which is made where it is missing.
-    async fn url(&self, line: &Line) -> Result<String, StoreError> {
+    pub(super) async fn url(&self, line: &Line) -> Result<String, StoreError> {
         let find = async || {
             let name = self.name_of(&line.name);
             let asked = self.sqs.get_queue_url().queue_name(&name).send().await;

@@ -4,6 +4,7 @@
 //! handled ([`held`]). Of a host that went silent, the messages come to another one when their visibility runs out,
 //! and with it the claims. Of one group only one event has a claim: the row of its lane names it ([`lanes`]).
 
+mod batches;
 mod claims;
 mod depth;
 mod held;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_runtime::store::Receipt;
 use tokio::sync::Semaphore;
 
+pub(crate) use self::batches::Batches;
 pub(crate) use self::held::Held;
 
 use self::line::Line;

@@ -209,7 +209,7 @@ impl Platform {
         let mut queues: BTreeMap<String, Depth> = BTreeMap::new();
         let loaded = self.fleet().queues();
         for (function, queue) in loaded {
-            if let Ok(Depth { ready, delayed }) = self.services.store.depth(&queue).await {
+            if let Ok(Depth { ready, delayed }) = self.services.store.recent_depth(&queue).await {
                 let of_all = queues.entry(function).or_default();
                 of_all.ready += ready;
                 of_all.delayed += delayed;

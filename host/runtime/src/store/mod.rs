@@ -376,8 +376,13 @@ pub trait Store: Send + Sync + 'static {
     /// Gives claimed events back unhandled, to be claimed again at once with the same attempt.
     async fn unclaim(&self, receipts: &[Receipt]) -> Result<(), StoreError>;
 
-    /// How full a queue is.
+    /// How full a queue is; whether it is empty is exact, a large number may be an estimate.
     async fn depth(&self, queue: &str) -> Result<Depth, StoreError>;
+
+    /// How full a queue was a moment ago, for those who ask for every event.
+    async fn recent_depth(&self, queue: &str) -> Result<Depth, StoreError> {
+        self.depth(queue).await
+    }
 
     /// An object's metadata.
     async fn head(&self, bucket: &str, key: &str) -> Result<Option<ObjectMeta>, StoreError>;

@@ -33,7 +33,8 @@ pub enum NoRoom {
 
 /// Refuses an event from outside where a function that it may go to has its backlog; and counts that.
 ///
-/// Nothing is reserved: of events that come at one moment, some may be taken beyond the bound.
+/// Nothing is reserved: of events that come at one moment, some may be taken beyond the bound. A store that is shared
+/// may tell how full a queue was a moment ago.
 pub async fn has_room(services: &Services, event: &Event) -> Result<(), NoRoom> {
     let router = services.router();
     for function in router.listeners(event) {
@@ -56,7 +57,7 @@ pub async fn has_room(services: &Services, event: &Event) -> Result<(), NoRoom> 
 async fn waiting(services: &Services, router: &Router, function: &str) -> Result<u64, StoreError> {
     let mut waiting = 0;
     for version in router.versions(function) {
-        let depth = services.store.depth(&version.queue()).await?;
+        let depth = services.store.recent_depth(&version.queue()).await?;
         waiting += depth.ready + depth.delayed;
     }
     Ok(waiting)
