@@ -1,6 +1,7 @@
 //! The benchmarks: what Tidegate does on this machine, beside a peer or the limit the project set itself.
 
 mod backlog;
+mod cloud;
 mod commits;
 mod events;
 mod hello;
@@ -23,7 +24,7 @@ use clap::Parser;
 
 use crate::table::Table;
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "start",
     "hello",
     "latency",
@@ -34,6 +35,7 @@ const NAMES: [&str; 10] = [
     "neighbours",
     "predict",
     "ingest",
+    "aws",
 ];
 
 #[derive(Debug, Parser)]
@@ -84,6 +86,7 @@ async fn run(args: &Args) -> Result<()> {
             "idle" => idle::measure(&mut table).await,
             "neighbours" => neighbours::measure(&mut table).await,
             "predict" => predict::measure(args, &mut table).await,
+            "aws" => cloud::measure(&mut table).await,
             _ => ingest::measure(&args.manifest, &mut table).await,
         };
         measured.with_context(|| format!("benchmark `{name}`"))?;

@@ -44,6 +44,13 @@ impl Table {
         );
     }
 
+    /// Adds a number beside the largest that it is to be.
+    pub fn at_most(&mut self, what: &str, number: f64, most: f64) {
+        let aim = format!("at most {most}: {}", verdict(number <= most));
+        let ratio = format!("{:.2}", number / most);
+        self.push(what, format!("{number:.3}"), String::new(), ratio, aim);
+    }
+
     /// Adds a rate beside a peer's, of which it is to be at least `times`.
     pub fn beside(&mut self, what: &str, ours: (f64, String), peer: (f64, String), times: f64) {
         let ratio = ours.0 / peer.0;

@@ -1,6 +1,8 @@
 //! The three servers together.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -9,6 +11,24 @@ use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::process::{Process, free_ports};
+use crate::proxy::{Proxy, Weather};
+
+/// Ways to the servers; they end with this.
+pub struct Ways<'s> {
+    servers: &'s Servers,
+    endpoints: Endpoints,
+    _proxies: Vec<Proxy>,
+}
+
+impl Ways<'_> {
+    /// A store that is reached by them.
+    pub fn settings(&self, name: &str) -> Settings {
+        Settings {
+            endpoints: self.endpoints.clone(),
+            ..self.servers.settings(name)
+        }
+    }
+}
 
 /// Where the set-up put the servers.
 const PLACE: &str = "TIDEGATE_CLOUD";
@@ -82,6 +102,40 @@ impl Servers {
             endpoints: self.endpoints.clone(),
             ..Settings::new(name)
         }
+    }
+
+    /// Ways to them on which calls get lost.
+    pub async fn ways(&self, weather: Arc<Weather>) -> Result<Ways<'_>> {
+        let of = &self.endpoints;
+        let mut proxies = Vec::new();
+        for server in [&of.dynamodb, &of.s3, &of.sqs] {
+            let server = server.as_deref().context("a server without an address")?;
+            proxies.push(Proxy::start(server, weather.clone()).await?);
+        }
+        let at = |nth: usize| proxies.get(nth).map(|proxy| proxy.address.clone());
+        Ok(Ways {
+            endpoints: Endpoints {
+                dynamodb: at(0),
+                s3: at(1),
+                sqs: at(2),
+            },
+            servers: self,
+            _proxies: proxies,
+        })
+    }
+
+    /// The configuration of a host whose store has this name.
+    pub fn config(&self, name: &str, visibility: Duration) -> String {
+        let address = |endpoint: &Option<String>| endpoint.clone().unwrap_or_default();
+        format!(
+            "[store]\nkind = \"aws\"\ntable = \"{name}\"\nbucket = \"{name}\"\nqueues = \"{name}-\"\n\
+             region = \"us-east-1\"\nvisibility = \"{}s\"\ndynamodb = \"{}\"\ns3 = \"{}\"\nsqs = \"{}\"\n\
+             [worker]\nstart = false\n",
+            visibility.as_secs(),
+            address(&self.endpoints.dynamodb),
+            address(&self.endpoints.s3),
+            address(&self.endpoints.sqs),
+        )
     }
 }
 

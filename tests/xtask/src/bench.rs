@@ -5,14 +5,14 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::build::Machine;
-use crate::setup::tools;
+use crate::setup::{cloud, tools};
 
 const HELP: &str = "\
 Measures Tidegate beside its peers and the limits the project set itself, and prints a table.
 
 Usage: cargo xtask bench [NAME]...
 
-Names: start, hello, latency, events, commits, backlog, idle, neighbours, predict, ingest (default: all of them)
+Names: start, hello, latency, events, commits, backlog, idle, neighbours, predict, ingest, aws (default: all of them)
 ";
 
 /// Runs the subcommand.
@@ -27,5 +27,8 @@ pub fn run(args: &[String]) -> Result<()> {
         .arg("--manifest")
         .arg(machine.root.join("functions/feed-ranking/tidegate.toml"));
     bench.arg("--cache").arg(&machine.folders.cache).args(args);
+    if args.is_empty() || args.iter().any(|name| name == "aws") {
+        cloud::equip(&mut bench, &cloud::find(&machine.folders)?);
+    }
     tools::run(machine.equip(&mut bench))
 }

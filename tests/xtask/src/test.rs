@@ -49,7 +49,7 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
             tools::run(clippy.args(what).args(["--", "--deny", "warnings"]))
         })?;
     }
-    let (observers, cloud) = tools::step("looking for the programs that tests run", || {
+    let (observers, servers) = tools::step("looking for the programs that tests run", || {
         programs::find()?;
         Ok((observers::find(&machine.folders)?, cloud::find(&machine.folders)?))
     })?;
@@ -60,12 +60,7 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
             test.arg("--workspace");
         }
         test.env("TIDEGATE_OBSERVERS", &observers);
-        test.env("TIDEGATE_CLOUD", &cloud);
-        // The servers take any credentials, but some there must be.
-        test.envs([
-            ("AWS_ACCESS_KEY_ID", "tidegate"),
-            ("AWS_SECRET_ACCESS_KEY", "tidegate-dev"),
-        ]);
+        cloud::equip(&mut test, &servers);
         tools::run(machine.equip(test.args(args)))
     })
 }

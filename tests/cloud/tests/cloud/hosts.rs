@@ -1,7 +1,9 @@
 //! Hosts that share one store: nothing lost, nothing done twice, also when one of them is killed.
 
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -10,9 +12,16 @@ use tidegate_cloud::Cloud;
 use tidegate_cloud_tests::Servers;
 use tidegate_harness::{Host, Options, until};
 use tidegate_runtime::store::{Order, Store};
+use tokio::task::JoinSet;
 
 /// Long enough for hosts that share two cores with their cloud and a build.
 const LIMIT: Duration = Duration::from_secs(240);
+/// After this, what a killed host held goes to the others.
+const VISIBILITY: Duration = Duration::from_secs(10);
+/// How long hosts are killed at random, in seconds: in `TIDEGATE_KILLS` where somebody has more patience.
+const KILLS: u64 = 20;
+/// Events that are sent while one host is killed.
+const WAVE: usize = 12;
 /// Events that are counted, each under a key of its own.
 const EVENTS: usize = 24;
 
@@ -71,16 +80,7 @@ impl Shore {
 
     /// Starts a host; the first one brings the app.
     async fn host(&self, manifest: Option<PathBuf>) -> Result<Host> {
-        let settings = self.servers.settings("shore");
-        let address = |endpoint: Option<String>| endpoint.unwrap_or_default();
-        let config = format!(
-            "[store]\nkind = \"aws\"\ntable = \"shore\"\nbucket = \"shore\"\nqueues = \"shore-\"\n\
-             region = \"us-east-1\"\nvisibility = \"10s\"\ndynamodb = \"{}\"\ns3 = \"{}\"\nsqs = \"{}\"\n\
-             [worker]\nstart = false\n",
-            address(settings.endpoints.dynamodb),
-            address(settings.endpoints.s3),
-            address(settings.endpoints.sqs),
-        );
+        let config = self.servers.config("shore", VISIBILITY);
         let config = self.file("config.toml", &config)?;
         Host::start(Options {
             manifest,
@@ -151,5 +151,66 @@ async fn two_hosts_on_one_store_do_everything_once_though_one_is_killed() -> Res
     assert!(all.iter().all(|(_, count)| count == "1"), "{all:?}");
     let letters = second.api.get("/api/v1/dlq").await?;
     assert_eq!(letters["letters"], json!([]), "{letters}");
+    Ok(())
+}
+
+/// Sends a wave of events to all hosts, each under a key of its own; they tell whether their host took them.
+fn send_wave(hosts: &[Host], wave: usize) -> JoinSet<(String, bool)> {
+    let mut sending = JoinSet::new();
+    for nth in 0..WAVE {
+        let (api, key) = (
+            hosts[nth % hosts.len()].api.clone(),
+            format!("w{wave:03}-{nth:02}"),
+        );
+        sending.spawn(async move {
+            let event = json!({ "do": "count", "key": key });
+            let taken = api.event("Do", event).await.is_ok();
+            (key, taken)
+        });
+    }
+    sending
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hosts_that_are_killed_at_random_lose_nothing_and_repeat_nothing() -> Result<()> {
+    let seconds = std::env::var("TIDEGATE_KILLS").map_or(Ok(KILLS), |given| given.parse())?;
+    let shore = Shore::new().await?;
+    let manifest = shore.file("tidegate.toml", APP)?;
+    let mut hosts = vec![shore.host(Some(manifest)).await?];
+    for _ in 0..2 {
+        hosts.push(shore.host(None).await?);
+    }
+    let (mut sent, started) = (BTreeMap::new(), Instant::now());
+    for wave in 0.. {
+        let chance = RandomState::new().hash_one(wave);
+        let victim = (chance % hosts.len() as u64) as usize;
+        let apart = Duration::from_millis(chance / 7 % 400);
+        let wave = send_wave(&hosts, wave);
+        tokio::time::sleep(apart).await;
+        hosts[victim].kill().await?;
+        sent.extend(wave.join_all().await);
+        if started.elapsed().as_secs() >= seconds {
+            break;
+        }
+        hosts[victim].restart().await?;
+    }
+    let left = hosts
+        .iter_mut()
+        .find_map(|host| host.is_running().then_some(&*host));
+    let left = left.context("no host is left")?;
+    let all = until("every event that was taken is counted", LIMIT, async || {
+        let counted: BTreeMap<_, _> = shore.counted().await?.into_iter().collect();
+        let mut taken = sent.iter().filter(|(_, taken)| **taken);
+        Ok(taken.all(|(key, _)| counted.contains_key(key)).then_some(counted))
+    })
+    .await
+    .with_context(|| left.log_tail())?;
+    until("every run is done", LIMIT, async || {
+        let runs = left.api.runs().await?;
+        Ok(runs.iter().all(|run| run.finished.is_some()).then_some(()))
+    })
+    .await?;
+    assert!(all.values().all(|count| count == "1"), "{all:?}");
+    assert!(all.keys().all(|key| sent.contains_key(key)), "{all:?}");
     Ok(())
 }

@@ -27,6 +27,29 @@ fn keys() -> impl Iterator<Item = String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn how_long_a_long_queue_is_is_told_without_reading_all_of_it() -> Result<()> {
+    const LONG: usize = 1200;
+    let servers = Servers::start().await?;
+    let store = Cloud::open(servers.settings("long")).await?;
+    let events = (0..LONG).map(|number| enqueue("q", &number.to_string()));
+    store
+        .commit(Unit {
+            enqueue: events.collect(),
+            ..Unit::default()
+        })
+        .await?;
+    // A message that was sent twice is told twice.
+    let told = LONG as u64..=LONG as u64 * 2;
+    let depth = store.recent_depth("q").await?.ready;
+    assert!(told.contains(&depth), "{depth}");
+    let held = store.claim("q", 5, WAIT).await?;
+    assert_eq!(held.len(), 5);
+    let depth = store.depth("q").await?.ready;
+    assert!(told.contains(&depth), "{depth}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_unit_larger_than_a_transaction_is_there_as_a_whole() -> Result<()> {
     let servers = Servers::start().await?;
     let store = Cloud::open(servers.settings("large")).await?;

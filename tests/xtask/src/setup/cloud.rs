@@ -38,6 +38,16 @@ pub fn find(folders: &Folders) -> Result<PathBuf> {
     Ok(home)
 }
 
+/// Tells a program where the servers are.
+pub fn equip(command: &mut Command, home: &Path) {
+    command.env("TIDEGATE_CLOUD", home);
+    // The servers take any credentials, but some there must be.
+    command.envs([
+        ("AWS_ACCESS_KEY_ID", "tidegate"),
+        ("AWS_SECRET_ACCESS_KEY", "tidegate-dev"),
+    ]);
+}
+
 fn install_python(place: &Path) -> Result<()> {
     let mut pip = Command::new("python3");
     pip.args([
