@@ -12,33 +12,15 @@ const EVENTS: u64 = 1_000_000;
 const WAVE: u64 = 10_000;
 const LIMIT: Duration = Duration::from_secs(1800);
 
-const MANIFEST: &str = r#"
-[app]
-name = "bench"
-
-[[function]]
-name = "flood"
-component = "tidegate_guests.wasm"
-trigger = [{ event = "Flood" }]
-grants.objects.read = ["bench/"]
-grants.state.read = ["bench"]
-grants.events.emit = ["Queued"]
-limits = { effects_count = 20000, host_calls = 1000000 }
-
-[[function]]
-name = "drain"
-component = "tidegate_guests.wasm"
-trigger = [{ event = "Queued" }]
-grants.objects.read = ["bench/"]
-grants.state.read = ["bench"]
-grants.events.emit = ["Never"]
-limits = { concurrency = 64 }
-reuse = {}
-"#;
+const LARGE: &str = "limits = { effects_count = 20000, host_calls = 1000000 }";
 
 /// Measures it: steps emit the events faster than they are handled, then the queue drains.
 pub async fn measure(table: &mut Table) -> Result<()> {
-    let (host, _folder) = stage::host_with(MANIFEST).await?;
+    let app = stage::app([
+        stage::step("flood", "Flood", &["Queued"], LARGE),
+        stage::step("drain", "Queued", &["Never"], stage::WIDE_AND_REUSED),
+    ]);
+    let (host, _folder) = stage::host_with(&app).await?;
     let flood = json!({ "do": "flood", "kind": "Queued", "count": WAVE });
     let before = stage::resident(host.pid())?;
     for _ in 0..EVENTS / WAVE {

@@ -25,92 +25,43 @@ const AIM: f64 = 20_000.0;
 const HALF_LOAD: Duration = Duration::from_secs(5);
 const LIMIT_MS: f64 = 20.0;
 
-const MANIFEST: &str = r#"
-[app]
-name = "bench"
-
-[[function]]
-name = "flood"
-component = "tidegate_guests.wasm"
-trigger = [{ event = "Flood" }]
-grants.objects.read = ["bench/"]
-grants.state.read = ["bench"]
-grants.events.emit = ["Fresh", "Reused"]
-
-[[function]]
-name = "noop"
-component = "tidegate_guests.wasm"
-trigger = [{ event = "Fresh" }]
-grants.objects.read = ["bench/"]
-grants.state.read = ["bench"]
-grants.events.emit = ["Never"]
-limits = { concurrency = 64 }
-
-[[function]]
-name = "reused"
-component = "tidegate_guests.wasm"
-trigger = [{ event = "Reused" }]
-grants.objects.read = ["bench/"]
-grants.state.read = ["bench"]
-grants.events.emit = ["Never"]
-limits = { concurrency = 64 }
-reuse = {}
-
-[[function]]
-name = "first"
-component = "tidegate_guests.wasm"
-trigger = [{ event = "First" }]
-grants.objects.read = ["bench/"]
-grants.state.read = ["bench"]
-grants.events.emit = ["Second"]
-limits = { concurrency = 64 }
-reuse = {}
-
-[[function]]
-name = "second"
-component = "tidegate_guests.wasm"
-trigger = [{ event = "Second" }]
-grants.objects.read = ["bench/"]
-grants.state.read = ["bench"]
-grants.events.emit = ["Third"]
-limits = { concurrency = 64 }
-reuse = {}
-
-[[function]]
-name = "third"
-component = "tidegate_guests.wasm"
-trigger = [{ event = "Third" }]
-grants.objects.read = ["bench/"]
-grants.state.read = ["bench"]
-grants.events.emit = ["Never"]
-limits = { concurrency = 64 }
-reuse = {}
-"#;
+fn manifest() -> String {
+    let reused = |name, on, emits: &str| stage::step(name, on, &[emits], stage::WIDE_AND_REUSED);
+    stage::app([
+        stage::step("flood", "Flood", &["Fresh", "Reused"], ""),
+        stage::step("noop", "Fresh", &["Never"], stage::WIDE),
+        reused("reused", "Reused", "Never"),
+        reused("first", "First", "Second"),
+        reused("second", "Second", "Third"),
+        reused("third", "Third", "Never"),
+    ])
+}
 
 /// Measures it.
 pub async fn measure(cache: &Path, table: &mut Table) -> Result<()> {
-    let (host, folder) = stage::host_with(MANIFEST).await?;
+    let (host, folder) = stage::host_with(&manifest()).await?;
     let peer = Restate::start(cache).await?;
     let chain = json!({ "do": "pass", "to": ["Second", "Third"] });
-    for (what, kind, data, last, service) in [
+    // Of Restate's services, which is called, and which completes the last.
+    for (what, kind, data, last, services) in [
         (
             "one-step events by HTTP, run and committed, reused instances",
             "Reused",
             stage::nothing(),
             "reused",
-            "noop",
+            ("noop", "noop"),
         ),
         (
             "pipelines of three steps by HTTP, the same",
             "First",
             chain,
             "third",
-            "first",
+            ("first", "third"),
         ),
     ] {
         let ours = by_http(&host, kind, data, last).await?;
-        let completed = if service == "noop" { "noop" } else { "third" };
-        let theirs = peer.completions(service, completed, CALLS, CONNECTIONS).await?;
+        let (called, completed) = services;
+        let theirs = peer.completions(called, completed, CALLS, CONNECTIONS).await?;
         let said = |rate| format!("{} a second", whole(rate));
         table.beside(
             what,

@@ -1,6 +1,5 @@
 //! Ten thousand functions that wait for events: what they cost while nothing comes.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -51,14 +50,9 @@ pub async fn measure(table: &mut Table) -> Result<()> {
 }
 
 fn manifest(functions: usize) -> String {
-    let mut text = "[app]\nname = \"bench\"\n".to_owned();
-    for number in 0..functions {
-        let _infallible = write!(
-            text,
-            "\n[[function]]\nname = \"idle-{number}\"\ncomponent = \"tidegate_guests.wasm\"\n\
-             trigger = [{{ event = \"Idle{number}\" }}]\ngrants.objects.read = [\"bench/\"]\n\
-             grants.state.read = [\"bench\"]\ngrants.events.emit = [\"Never\"]\n"
-        );
-    }
-    text
+    let one = |number| {
+        let (name, on) = (format!("idle-{number}"), format!("Idle{number}"));
+        stage::step(&name, &on, &["Never"], "")
+    };
+    stage::app((0..functions).map(one))
 }

@@ -7,19 +7,33 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_harness::{Host, Options, until};
 
-const MANIFEST: &str = r#"
-[app]
-name = "bench"
+/// What functions say that may run often at one time.
+pub const WIDE: &str = "limits = { concurrency = 64 }";
+/// The same, in instances that are used again.
+pub const WIDE_AND_REUSED: &str = "limits = { concurrency = 64 }\nreuse = {}";
 
+/// A function of the odd guests' component that takes events of one type, as a manifest has it; `more` follows.
+pub fn step(name: &str, on: &str, emits: &[&str], more: &str) -> String {
+    let emits = emits.join("\", \"");
+    format!(
+        r#"
 [[function]]
-name = "noop"
+name = "{name}"
 component = "tidegate_guests.wasm"
-trigger = [{ event = "Bench" }]
+trigger = [{{ event = "{on}" }}]
 grants.objects.read = ["bench/"]
 grants.state.read = ["bench"]
-grants.events.emit = ["Never"]
-limits = { concurrency = 64 }
-"#;
+grants.events.emit = ["{emits}"]
+{more}
+"#
+    )
+}
+
+/// The manifest of an app with these functions.
+pub fn app(functions: impl IntoIterator<Item = String>) -> String {
+    let functions: String = functions.into_iter().collect();
+    format!("[app]\nname = \"bench\"\n{functions}")
+}
 
 /// What an event carries that asks for nothing.
 pub fn nothing() -> Value {
@@ -28,7 +42,7 @@ pub fn nothing() -> Value {
 
 /// A host with the function `noop`, and the folder that holds its manifest.
 pub async fn host() -> Result<(Host, TempDir)> {
-    host_with(MANIFEST).await
+    host_with(&app([step("noop", "Bench", &["Never"], WIDE)])).await
 }
 
 /// A host with a manifest of one's own, and the folder that holds it.
