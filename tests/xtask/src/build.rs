@@ -33,6 +33,7 @@ impl Machine {
     pub fn set_up(locked: bool) -> Result<Self> {
         let root = workspace_root()?;
         let folders = Folders::find()?;
+        folders.belong_to(&root)?;
         tools::step("looking at this machine", || {
             tools::note(&format!("build outputs: {}", folders.target.display()));
             let guests = GuestToolchain::find(&folders)?;

@@ -29,6 +29,8 @@ pub fn run(args: &[String]) -> Result<()> {
         [flag, value] if flag == "--seed" => ("TIDEGATE_SIM_SEED", number(value)?),
         _ => bail!("`sim` takes `--seeds N` or `--seed S`"),
     };
+    let (root, folders) = (workspace_root()?, Folders::find()?);
+    folders.belong_to(&root)?;
     let mut test = tools::cargo();
     test.args([
         "test",
@@ -39,8 +41,8 @@ pub fn run(args: &[String]) -> Result<()> {
         "--nocapture",
         "every_seed",
     ])
-    .current_dir(workspace_root()?)
-    .env("CARGO_TARGET_DIR", Folders::find()?.target)
+    .current_dir(root)
+    .env("CARGO_TARGET_DIR", folders.target)
     .env(name, value.to_string());
     tools::run(&mut test)
 }

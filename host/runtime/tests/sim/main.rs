@@ -29,6 +29,8 @@ use scenario::simulate;
 
 /// Seeds of a test run when nobody says how many.
 const SEEDS: u64 = 3000;
+/// Seeds after which it is told how far the run is.
+const TOLD: u64 = 1000;
 /// Failures that are shown in full.
 const SHOWN: usize = 5;
 /// What has to happen in thousands of seeds, or the simulation has lost its sting.
@@ -112,7 +114,11 @@ fn run(seeds: u64) -> (BTreeMap<&'static str, u64>, Failed) {
             for (what, count) in ledger.counts {
                 *totals.entry(what).or_default() += count;
             }
+            if (seed + 1).is_multiple_of(TOLD) {
+                println!("{} of {seeds} seeds", seed + 1);
+            }
             if !ledger.violations.is_empty() {
+                println!("seed {seed} fails");
                 failed.lock().unwrap().insert(seed, ledger.violations);
             }
         }

@@ -8,15 +8,17 @@ pub mod programs;
 pub mod target_dir;
 pub mod tools;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 /// The folder of this checkout.
 pub fn workspace_root() -> Result<PathBuf> {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors()
+    // As cargo says it now: a target folder may have kept what another checkout built.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").context("run it as `cargo xtask`")?;
+    Path::new(&here)
+        .ancestors()
         .nth(2)
-        .map(PathBuf::from)
+        .map(Path::to_path_buf)
         .context("`tests/xtask` no longer lies two folders deep")
 }

@@ -1,6 +1,7 @@
 //! Where build outputs go: outside the clone, so that a fresh clone need not build everything again.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
@@ -47,10 +48,41 @@ impl Folders {
         self.target.join("functions")
     }
 
+    /// Lets cargo build a checkout's sources anew where the folders were last used by another checkout. Cargo knows what
+    /// has changed by the times of files alone, and would keep what the other one's sources came to.
+    pub fn belong_to(&self, root: &Path) -> Result<()> {
+        let note = self.target.join("checkout");
+        let here = root.display().to_string();
+        if std::fs::read_to_string(&note).is_ok_and(|last| last == here) {
+            return Ok(());
+        }
+        let now = SystemTime::now();
+        renew(root, now).with_context(|| format!("cannot renew the times of the files in `{here}`"))?;
+        std::fs::write(&note, here).with_context(|| format!("cannot write `{}`", note.display()))
+    }
+
     /// Whether nothing was built here yet.
     pub fn is_cold(&self) -> bool {
         !self.binaries().join("tidegate").exists()
     }
+}
+
+/// Sets the time of all files in a folder, but for those of hidden folders and of builds.
+fn renew(folder: &Path, time: SystemTime) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (kind, name) = (entry.file_type()?, entry.file_name());
+        let skipped = name.as_encoded_bytes().starts_with(b".") || name == "target";
+        if kind.is_dir() && !skipped {
+            renew(&entry.path(), time)?;
+        } else if kind.is_file() {
+            std::fs::File::options()
+                .append(true)
+                .open(entry.path())?
+                .set_modified(time)?;
+        }
+    }
+    Ok(())
 }
 
 /// An environment variable, unless it is unset or empty.

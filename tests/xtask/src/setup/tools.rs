@@ -99,9 +99,17 @@ pub fn apt_install(packages: &[&str], why: &str) -> Result<()> {
     apt(&install)
 }
 
-/// The cargo that started this, or the one on the search path.
+/// The cargo that started this, or the one on the search path. It learns nothing of the package that started it: build
+/// scripts of crates look at those variables, and would run anew whenever somebody calls cargo by hand in between.
 pub fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// A duration as a person reads it.
