@@ -42,7 +42,7 @@ pub(crate) struct After {
 }
 
 /// A group of a queue whose next event may have to be told of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct LaneOf {
     pub(crate) queue: String,
     #[serde(with = "hex")]

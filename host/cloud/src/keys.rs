@@ -96,6 +96,20 @@ impl Place {
         }
     }
 
+    /// The place that a row of a queue stands for.
+    pub(crate) fn of_row(queue: &str, row: &Item) -> Option<Self> {
+        let sk = row.get("sk").and_then(|sk| sk.as_s().ok())?;
+        let group = match sk.strip_prefix("e@") {
+            None => None,
+            Some(lane) => Some(hex::read(lane.split_once('#')?.0)?),
+        };
+        Some(Self {
+            queue: queue.to_owned(),
+            group,
+            seq: seq_of(row)?,
+        })
+    }
+
     fn shard(&self) -> u32 {
         match self.group {
             None => (spread(self.seq) % u64::from(SHARDS)) as u32,
@@ -185,14 +199,19 @@ pub(crate) mod hex {
         format!("{:032x}", u128::from_be_bytes(group.to_bytes()))
     }
 
+    /// What [`of`] wrote.
+    pub(crate) fn read(text: &str) -> Option<Group> {
+        let number = u128::from_str_radix(text, 16).ok()?;
+        Some(Group::from_bytes(number.to_be_bytes()))
+    }
+
     pub(crate) fn serialize<S: Serializer>(group: &Group, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&of(*group))
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Group, D::Error> {
         let text = String::deserialize(from)?;
-        let number = u128::from_str_radix(&text, 16).map_err(D::Error::custom)?;
-        Ok(Group::from_bytes(number.to_be_bytes()))
+        read(&text).ok_or_else(|| D::Error::custom("no group"))
     }
 
     /// Of those that may have none.

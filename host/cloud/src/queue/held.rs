@@ -1,11 +1,13 @@
 //! What this host holds: kept from the others while it lives, given back, or let go.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
 use tidegate_runtime::store::{Receipt, StoreError};
 
+use super::line::Line;
 use crate::commit::Prepared;
 use crate::failure;
 use crate::items::number;
@@ -47,6 +49,7 @@ impl Core {
             for line in self.queues.lines() {
                 let unwanted = line.unwanted(pause);
                 let receipts: Vec<Receipt> = unwanted.into_iter().map(|delivery| delivery.receipt).collect();
+                self.tell_if_untold(&line).await;
                 if let Err(error) = self.unclaim(&receipts).await {
                     tracing::warn!(queue = line.name, %error, "events that nobody wanted are not given back yet");
                 }
@@ -55,6 +58,16 @@ impl Core {
             stream::iter(held)
                 .for_each_concurrent(AT_ONCE, async |held| self.renew(&held).await)
                 .await;
+        }
+    }
+
+    /// Tells of the events of a queue that this host made anew.
+    async fn tell_if_untold(self: &Arc<Self>, line: &Line) {
+        if line.untold.swap(false, Ordering::AcqRel)
+            && let Err(error) = self.tell_anew(&line.name).await
+        {
+            tracing::warn!(queue = line.name, %error, "not all events of a new queue are told of yet");
+            line.untold.store(true, Ordering::Release);
         }
     }
 

@@ -83,6 +83,19 @@ impl Core {
         self.send(&[Letter { place, due }]).await
     }
 
+    /// Tells of the event of a group that is on its way, or of the first one.
+    pub(super) async fn tell_lane_anew(self: &Arc<Self>, lane: &LaneOf) -> Result<(), StoreError> {
+        let Some(seq) = self.on_its_way(lane).await? else {
+            return self.start_lane(lane).await;
+        };
+        let place = Place {
+            queue: lane.queue.clone(),
+            group: Some(lane.group),
+            seq,
+        };
+        self.send(&[Letter { place, due: None }]).await
+    }
+
     async fn on_its_way(&self, lane: &LaneOf) -> Result<Option<u64>, StoreError> {
         let row = self.row(&lane.key()).await?;
         Ok(row.and_then(|row| number_of(&row, "seq")))

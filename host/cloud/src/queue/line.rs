@@ -1,12 +1,12 @@
 //! A queue as a host sees it: what it has got and not handed out, and who looks for more.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidegate_runtime::store::{Delivery, Depth, StoreError};
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::Notify;
 
 use super::batches::Batches;
 use super::messages::Message;
@@ -24,7 +24,9 @@ const LONGEST: u64 = 20;
 pub(super) struct Line {
     pub(super) name: String,
     /// Where SQS has it; made at the first use.
-    pub(super) url: OnceCell<String>,
+    pub(super) url: tokio::sync::Mutex<Option<String>>,
+    /// Whether this host made it in SQS, and sent no messages for the events that it has already.
+    pub(super) untold: AtomicBool,
     /// Messages to send, and handles of messages to remove.
     pub(super) letters: Arc<Batches<Letter>>,
     pub(super) spent: Arc<Batches<String>>,
@@ -92,7 +94,8 @@ impl Line {
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            url: OnceCell::new(),
+            url: tokio::sync::Mutex::default(),
+            untold: AtomicBool::new(false),
             letters: Arc::default(),
             spent: Arc::default(),
             depth: tokio::sync::Mutex::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use aws_sdk_sqs::operation::get_queue_url::GetQueueUrlError;
 use aws_sdk_sqs::types::{
@@ -10,6 +11,7 @@ use aws_sdk_sqs::types::{
 };
 use tidegate_runtime::store::StoreError;
 
+use super::anew::failed;
 use super::line::Line;
 use crate::after::Letter;
 use crate::failure;
@@ -68,14 +70,17 @@ impl Core {
                 .delay_seconds(delay.min(LONGEST_DELAY) as i32);
             send = send.entries(entry.build().map_err(StoreError::new)?);
         }
-        let sent = send.send().await.map_err(failure::of("SQS"))?;
+        let sent = match send.send().await {
+            Ok(sent) => sent,
+            Err(error) => return Err(failed(line, error).await),
+        };
         match sent.failed().first() {
             None => Ok(()),
-            Some(failed) => Err(StoreError(format!(
+            Some(left) => Err(StoreError(format!(
                 "SQS: {} of {} messages are not sent: {}",
                 sent.failed().len(),
                 letters.len(),
-                failed.message().unwrap_or(failed.code())
+                left.message().unwrap_or(left.code())
             ))),
         }
     }
@@ -94,7 +99,10 @@ impl Core {
             .max_number_of_messages(room.min(BATCH) as i32)
             .visibility_timeout(self.settings.visibility.as_secs() as i32)
             .wait_time_seconds(wait as i32);
-        let received = receive.send().await.map_err(failure::of("SQS"))?;
+        let received = match receive.send().await {
+            Ok(received) => received,
+            Err(error) => return Err(failed(line, error).await),
+        };
         let mut messages = Vec::new();
         for message in received.messages.unwrap_or_default() {
             let handle = message.receipt_handle.unwrap_or_default();
@@ -153,26 +161,28 @@ impl Core {
 
     /// Where SQS has a queue, which is made where it is missing.
     pub(super) async fn url(&self, line: &Line) -> Result<String, StoreError> {
-        let find = async || {
-            let name = self.name_of(&line.name);
-            let asked = self.sqs.get_queue_url().queue_name(&name).send().await;
-            let found = match asked {
-                Ok(found) => found.queue_url,
-                Err(error)
-                    if error
-                        .as_service_error()
-                        .is_some_and(GetQueueUrlError::is_queue_does_not_exist) =>
-                {
-                    let make = self.sqs.create_queue().queue_name(&name);
-                    let make =
-                        make.attributes(QueueAttributeName::MessageRetentionPeriod, RETENTION.to_string());
-                    make.send().await.map_err(failure::of("SQS"))?.queue_url
-                }
-                Err(error) => return Err(failure::of("SQS")(error)),
-            };
-            found.ok_or_else(|| StoreError(format!("SQS: `{name}` has no address")))
+        let mut known = line.url.lock().await;
+        if let Some(url) = &*known {
+            return Ok(url.clone());
+        }
+        let name = self.name_of(&line.name);
+        let found = match self.sqs.get_queue_url().queue_name(&name).send().await {
+            Ok(found) => found.queue_url,
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(GetQueueUrlError::is_queue_does_not_exist) =>
+            {
+                let make = self.sqs.create_queue().queue_name(&name);
+                let make = make.attributes(QueueAttributeName::MessageRetentionPeriod, RETENTION.to_string());
+                let made = make.send().await.map_err(failure::of("SQS"))?;
+                line.untold.store(true, Ordering::Release);
+                made.queue_url
+            }
+            Err(error) => return Err(failure::of("SQS")(error)),
         };
-        line.url.get_or_try_init(find).await.cloned()
+        let url = found.ok_or_else(|| StoreError(format!("SQS: `{name}` has no address")))?;
+        Ok(known.insert(url).clone())
     }
 
     /// The name of a queue in SQS: what of it may be in one, and a digest of all of it.

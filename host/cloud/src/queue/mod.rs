@@ -4,6 +4,7 @@
 //! handled ([`held`]). Of a host that went silent, the messages come to another one when their visibility runs out,
 //! and with it the claims. Of one group only one event has a claim: the row of its lane names it ([`lanes`]).
 
+mod anew;
 mod batches;
 mod claims;
 mod depth;

@@ -7,7 +7,9 @@ use tidegate_cloud::Cloud;
 use tidegate_cloud_tests::Servers;
 use tidegate_harness::until;
 use tidegate_runtime::store::conformance::{enqueue, put};
-use tidegate_runtime::store::{CommitError, Condition, Order, Receipt, StateWrite, Store, Unit};
+use tidegate_runtime::store::{
+    CommitError, Condition, Enqueue, Group, Order, Receipt, StateWrite, Store, Unit,
+};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const WAIT: Duration = Duration::from_secs(5);
@@ -100,6 +102,46 @@ async fn a_unit_larger_than_a_transaction_is_there_as_a_whole() -> Result<()> {
         "{refused:?}"
     );
     assert_eq!(count(&store, "u").await?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_that_are_deleted_are_made_anew_with_all_of_their_events() -> Result<()> {
+    let mut servers = Servers::start().await?;
+    let store = Cloud::open(servers.settings("gone")).await?;
+    let in_group = |id| Enqueue {
+        group: Some(Group::from_bytes([7; 16])),
+        ..enqueue("q", id)
+    };
+    store
+        .commit(Unit {
+            enqueue: vec![enqueue("q", "1"), in_group("2"), in_group("3")],
+            ..Unit::default()
+        })
+        .await?;
+    servers.stop_sqs().await?;
+    servers.start_sqs().await?;
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let delivery = until("the next event", LIMIT, async || {
+            // A queue that is gone is told of, and made anew.
+            Ok(store
+                .claim("q", 1, WAIT)
+                .await
+                .ok()
+                .and_then(|mut some| some.pop()))
+        })
+        .await?;
+        seen.push(delivery.event.id.clone());
+        store
+            .commit(Unit {
+                settle: vec![delivery.receipt],
+                ..Unit::default()
+            })
+            .await?;
+    }
+    let place = |id: &str| seen.iter().position(|seen| seen == id);
+    assert!(place("1").is_some() && place("2") < place("3"), "{seen:?}");
     Ok(())
 }
 
