@@ -180,15 +180,16 @@ mod tests {
     use crate::manifest::Manifest;
     use crate::trigger::Router;
 
-    fn told(dialect: Dialect, routes: &str, path: &str) -> Vec<(String, String)> {
+    fn told(dialect: Dialect, routes: &str, target: &str) -> Vec<(String, String)> {
         let manifest = format!(
             "[app]\nname = \"a\"\n[[function]]\nname = \"f\"\ncomponent = \"x.wasm\"\ntrigger = [{routes}]"
         );
         let manifest = Manifest::parse(&manifest, "t").unwrap();
         let of = |function| Arc::new(Function { dialect, ..function });
         let functions: Vec<_> = manifest.functions.into_iter().map(of).collect();
+        let path = target.split('?').next().unwrap();
         let matched = Router::new(&functions).http("GET", path).unwrap();
-        let mut request = http::Request::get(path)
+        let mut request = http::Request::get(target)
             .header("host", "example.org")
             .header("spin-path-info", "/made-up")
             .header("spin-other", "made up")
