@@ -12,7 +12,7 @@ use crate::keys::{self, EVENTS, SHARDS, values};
 use crate::store::Core;
 
 /// Rows of one shard of a queue that are counted; each costs a read.
-const COUNTED: usize = 250;
+const COUNTED: usize = 1000;
 /// How old a depth may be for those who ask often.
 const RECENT: Duration = Duration::from_secs(1);
 

@@ -30,22 +30,25 @@ fn keys() -> impl Iterator<Item = String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn how_long_a_long_queue_is_is_told_without_reading_all_of_it() -> Result<()> {
-    const LONG: usize = 1200;
+    // In one group they are in one shard; and of them, SQS knows only the first.
+    const LONG: usize = 1100;
     let servers = Servers::start().await?;
     let store = Cloud::open(servers.settings("long")).await?;
-    let events = (0..LONG).map(|number| enqueue("q", &number.to_string()));
+    let in_group = |number: usize| Enqueue {
+        group: Some(Group::from_bytes([7; 16])),
+        ..enqueue("q", &number.to_string())
+    };
     store
         .commit(Unit {
-            enqueue: events.collect(),
+            enqueue: (0..LONG).map(in_group).collect(),
             ..Unit::default()
         })
         .await?;
-    // A message that was sent twice is told twice.
-    let told = LONG as u64..=LONG as u64 * 2;
+    let told = 1000..=LONG as u64;
     let depth = store.recent_depth("q").await?.ready;
     assert!(told.contains(&depth), "{depth}");
     let held = store.claim("q", 5, WAIT).await?;
-    assert_eq!(held.len(), 5);
+    assert_eq!(held.len(), 1);
     let depth = store.depth("q").await?.ready;
     assert!(told.contains(&depth), "{depth}");
     Ok(())
