@@ -39,6 +39,9 @@ pub(crate) fn bucket(name: &str) -> String {
     format!("o#{name}")
 }
 
+/// The partition of what is declared beside the platform; its sort keys are `APP/FUNCTION`.
+pub(crate) const DECLARED: &str = "declared";
+
 /// A sort key that orders as its text does; a sort key cannot be empty.
 pub(crate) fn sortable(key: &str) -> String {
     format!("={key}")

@@ -9,6 +9,7 @@ mod blobs;
 mod calls;
 mod clients;
 mod commit;
+mod declared;
 mod failure;
 mod items;
 mod keys;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_runtime::clock::{Clock, SystemClock};
 use tidegate_runtime::store::{
-    CommitError, Delivery, Depth, ObjectMeta, ObjectReader, Order, Page, Receipt, StageWriter, Staged, Store,
-    StoreError, Unit, Versioned,
+    CommitError, Declarations, Delivery, Depth, ObjectMeta, ObjectReader, Order, Page, Receipt, StageWriter,
+    Staged, Store, StoreError, Unit, Versioned,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -163,6 +163,10 @@ impl Store for Cloud {
 
     async fn open_staged(&self, staged: &Staged) -> Result<Arc<dyn ObjectReader>, StoreError> {
         self.core.open_staged(staged).await
+    }
+
+    fn declarations(&self) -> Option<&dyn Declarations> {
+        Some(self.core.as_ref())
     }
 }
 

@@ -106,6 +106,19 @@ pub fn load(
     Mistakes::none(&file.display().to_string(), mistakes).map(|()| (manifest, functions))
 }
 
+/// The same of a manifest's text, whose components `bytes_of` finds.
+pub fn load_text(
+    sandbox: &Sandbox,
+    text: &str,
+    name: &str,
+    places: &Places,
+    bytes_of: impl Fn(&Function) -> Result<Vec<u8>, String>,
+) -> Result<Vec<Deployable>, Mistakes> {
+    let (manifest, mut mistakes) = Manifest::read_text(text, name)?;
+    let functions = link_all(sandbox, &manifest, &mut mistakes, places, bytes_of);
+    Mistakes::none(name, mistakes).map(|()| functions)
+}
+
 /// Compiles and checks the components that `bytes_of` finds.
 pub fn link(
     sandbox: &Sandbox,
@@ -156,7 +169,7 @@ fn link_all(
 }
 
 /// What the manifest says, with the defaults of what only the component tells: whether events are gathered.
-fn gathered(spec: &Function, kind: Kind) -> Function {
+pub(crate) fn gathered(spec: &Function, kind: Kind) -> Function {
     let batch = (kind == Kind::Batch).then(|| spec.batch.unwrap_or_default());
     Function {
         batch,

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use tidegate_runtime::dispatch::NoRoom;
-use tidegate_runtime::platform::ReplayError;
+use tidegate_runtime::platform::{ExportError, ReplayError};
 use tidegate_runtime::store::{CommitError, StoreError};
 use tidegate_runtime::{AliasError, DeployError, EmitError};
 
@@ -143,6 +143,16 @@ impl From<AliasError> for ApiError {
             AliasError::Refused(message) => Self::bad(message),
             AliasError::NothingBefore(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
             other => Self::missing(other.to_string()),
+        }
+    }
+}
+
+impl From<ExportError> for ApiError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Store(error) => error.into(),
+            ExportError::NoApp(_) => Self::missing(error.to_string()),
+            ExportError::Spin(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
         }
     }
 }

@@ -3,9 +3,11 @@
 mod alias;
 mod check;
 mod client;
+mod declared;
 mod deploy;
 mod dlq;
 mod events;
+mod export;
 mod invoke;
 mod jobs;
 mod logging;
@@ -44,6 +46,8 @@ enum Command {
     Up(up::Up),
     Check(check::Check),
     Deploy(deploy::Deploy),
+    Declared(declared::Declared),
+    Export(export::Export),
     Versions(versions::Versions),
     Alias(alias::Alias),
     Rollback(rollback::Rollback),
@@ -101,6 +105,8 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::New(new) => new.run()?,
         Command::Check(check) => return check.run(),
         Command::Deploy(deploy) => deploy.run().await?,
+        Command::Declared(declared) => declared.run().await?,
+        Command::Export(export) => export.run().await?,
         Command::Versions(versions) => versions.run().await?,
         Command::Alias(alias) => alias.run().await?,
         Command::Rollback(rollback) => rollback.run().await?,

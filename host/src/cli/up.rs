@@ -39,6 +39,9 @@ pub struct Up {
     /// A configuration file with all that may be set
     #[arg(long, env = "TIDEGATE_CONFIG")]
     config: Option<PathBuf>,
+    /// The text of one instead, for places that hand over nothing but variables
+    #[arg(long, env = "TIDEGATE_CONFIG_TEXT", hide_env_values = true)]
+    config_text: Option<String>,
     /// An OpenTelemetry collector that takes traces, for example http://127.0.0.1:4318
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp_endpoint: Option<Endpoint>,
@@ -80,11 +83,12 @@ impl Up {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The configuration file, with what the command line says on top.
+    /// The configuration, with what the command line says on top.
     fn configured(&self) -> Result<Config> {
-        let mut config = match &self.config {
-            Some(path) => Config::load(path)?,
-            None => Config::default(),
+        let mut config = match (&self.config_text, &self.config) {
+            (Some(text), _) => Config::parse(text, "the configuration's text")?,
+            (None, Some(path)) => Config::load(path)?,
+            (None, None) => Config::default(),
         };
         if let Some(folder) = &self.data_dir {
             config.data_dir.clone_from(folder);

@@ -22,7 +22,7 @@ pub use mistakes::{Mistake, Mistakes};
 pub use rules::is_name;
 
 /// Bytes of a manifest at most.
-const LONGEST: u64 = 1 << 20;
+pub(crate) const LONGEST: u64 = 1 << 20;
 
 /// A manifest.
 #[derive(Debug, Clone)]
@@ -383,13 +383,17 @@ impl Manifest {
         }
         let text =
             std::fs::read_to_string(file).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
-        parse::manifest(&text).map_err(|mistakes| Mistakes::new(name, mistakes))
+        Self::read_text(&text, &name)
+    }
+
+    /// The same of a text.
+    pub fn read_text(text: &str, name: &str) -> Result<(Self, Vec<Mistake>), Mistakes> {
+        parse::manifest(text).map_err(|mistakes| Mistakes::new(name.to_owned(), mistakes))
     }
 
     /// Reads a manifest; every mistake is reported in one go.
     pub fn parse(text: &str, file: &str) -> Result<Self, Mistakes> {
-        let (manifest, mistakes) =
-            parse::manifest(text).map_err(|mistakes| Mistakes::new(file.to_owned(), mistakes))?;
+        let (manifest, mistakes) = Self::read_text(text, file)?;
         Mistakes::none(file, mistakes).map(|()| manifest)
     }
 

@@ -17,6 +17,9 @@ const HISTORY: usize = 10;
 /// By function, the versions that an alias points at.
 pub(super) type Splits = BTreeMap<String, Split>;
 
+/// By alias, the share in hundredths that a version shall have of it.
+pub(super) type Shares = BTreeMap<String, u64>;
+
 /// Where a deployment sends events and requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Traffic {
@@ -73,6 +76,11 @@ impl AppRecord {
         self.deployed.get(function).copied()
     }
 
+    /// The versions that the last deployment named, by function.
+    pub(super) fn all_deployed(&self) -> &BTreeMap<String, u64> {
+        &self.deployed
+    }
+
     /// Notes a deployment of these versions, and moves events and requests.
     pub(super) fn deploy(&mut self, versions: BTreeMap<String, u64>, traffic: Traffic) {
         if traffic != Traffic::Unmoved {
@@ -84,6 +92,29 @@ impl AppRecord {
             let live = versions.iter().map(split).collect();
             self.turn(live);
         }
+        self.deployed = versions;
+    }
+
+    /// Notes that these versions are what is declared. The aliases of the functions in `changed` turn to them by that
+    /// much, `live` as a whole where nothing is said of it; those of the others stay.
+    pub(super) fn declare(&mut self, versions: BTreeMap<String, u64>, changed: &BTreeMap<String, Shares>) {
+        let mut live = Splits::new();
+        for (function, version) in &versions {
+            let before = self.live.get(function).cloned();
+            let Some(shares) = changed.get(function) else {
+                live.extend(before.map(|split| (function.clone(), split)));
+                continue;
+            };
+            let share = shares.get(LIVE).copied().unwrap_or(100);
+            let turned = Split::turned(before.as_ref(), *version, share);
+            live.extend(turned.map(|split| (function.clone(), split)));
+            for (alias, share) in shares.iter().filter(|(alias, _)| *alias != LIVE) {
+                if let Some(split) = Split::turned(self.alias(function, alias), *version, *share) {
+                    self.set(function, alias, split);
+                }
+            }
+        }
+        self.turn(live);
         self.deployed = versions;
     }
 
@@ -226,6 +257,22 @@ mod tests {
         assert!(record.roll_back(None));
         assert_eq!(live(&record), "f:1=100 g:1=100");
         assert!(!deployed(&[&[("f", 1)]]).roll_back(None));
+    }
+
+    #[test]
+    fn what_is_declared_takes_its_share_and_leaves_the_others_alone() {
+        let mut record = deployed(&[&[("f", 1), ("g", 1), ("h", 1)]]);
+        record.set("g", LIVE, Split::whole(7));
+        let shares = [(LIVE, 10), ("candidate", 100)].map(|(alias, share)| (alias.to_owned(), share));
+        let changed = BTreeMap::from([("f".to_owned(), BTreeMap::from(shares))]);
+        record.declare(versions(&[("f", 2), ("g", 1)]), &changed);
+        assert_eq!(live(&record), "f:2=10,1=90 g:7=100");
+        assert_eq!(record.alias("f", "candidate"), Some(&Split::whole(2)));
+        let whole = BTreeMap::from([("f".to_owned(), Shares::new())]);
+        record.declare(versions(&[("f", 2), ("g", 1)]), &whole);
+        assert_eq!(live(&record), "f:2=100 g:7=100");
+        record.declare(BTreeMap::new(), &BTreeMap::new());
+        assert_eq!(live(&record), "");
     }
 
     #[test]

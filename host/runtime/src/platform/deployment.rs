@@ -54,12 +54,29 @@ impl Platform {
         let _one_at_a_time = self.deploying.lock().await;
         let (sandbox, places, path) = (self.sandbox.clone(), self.places(), file.to_owned());
         let loading = tokio::task::spawn_blocking(move || deploy::load(&sandbox, &path, &places));
-        let (manifest, mut functions) = loading.await.map_err(StoreError::new)??;
+        let (manifest, functions) = loading.await.map_err(StoreError::new)??;
+        let turn = |record: &mut AppRecord, numbers| record.deploy(numbers, traffic);
+        self.install(&file.display().to_string(), &manifest, functions, turn, None)
+            .await
+    }
+
+    /// Keeps functions as the versions that they are, lets `turn` move aliases to them, and runs those that are live
+    /// then; `also` is written with it. Only whoever has the turn to deploy calls it.
+    pub(super) async fn install(
+        &self,
+        file: &str,
+        manifest: &Manifest,
+        mut functions: Vec<Deployable>,
+        turn: impl FnOnce(&mut AppRecord, BTreeMap<String, u64>),
+        also: Option<StateWrite>,
+    ) -> Result<Deployed, DeployError> {
         let app = &manifest.app.name;
         for function in &manifest.functions {
             self.refuse_taken(app, function)?;
         }
-        let live = self.keep(file, &manifest, &mut functions, traffic).await?;
+        let mut draft = Draft::new(&self.services);
+        draft.unit.state.extend(also);
+        let live = self.keep(file, manifest, &mut functions, turn, draft).await?;
         let infos: Vec<_> = functions
             .iter()
             .map(|function| function.info(app, live.get(&function.spec.name).cloned()))
@@ -96,25 +113,26 @@ impl Platform {
     /// back the versions that are live then.
     async fn keep(
         &self,
-        file: &Path,
+        file: &str,
         manifest: &Manifest,
         functions: &mut [Deployable],
-        traffic: Traffic,
+        turn: impl FnOnce(&mut AppRecord, BTreeMap<String, u64>),
+        mut draft: Draft<'_>,
     ) -> Result<Splits, DeployError> {
         let (store, app) = (self.services.store.as_ref(), &manifest.app.name);
         let (mut record, condition) = AppRecord::read(store, app).await?;
         let mut versions = Versions::read(store, None).await?;
         let before = versions.digests();
         let template = self.template(file, manifest);
-        let mut draft = Draft::new(&self.services);
         let mut numbers = BTreeMap::new();
         for function in functions.iter_mut() {
             self.keep_component(function, &mut draft.unit).await?;
             let number = versions.number(function, &template, &mut draft.unit)?;
             numbers.insert(function.spec.name.clone(), number);
         }
-        record.deploy(numbers.clone(), traffic);
-        for function in numbers.keys() {
+        let deployed: Vec<_> = numbers.keys().cloned().collect();
+        turn(&mut record, numbers);
+        for function in &deployed {
             versions.prune(function, &record, &self.fleet(), &mut draft.unit)?;
         }
         let gone = versions.sweep(before, &mut draft.unit);
@@ -136,14 +154,14 @@ impl Platform {
         }
     }
 
-    fn template(&self, file: &Path, manifest: &Manifest) -> VersionRecord {
+    fn template(&self, file: &str, manifest: &Manifest) -> VersionRecord {
         VersionRecord {
             app: manifest.app.name.clone(),
             function: String::new(),
             number: 0,
             digest: String::new(),
             at: self.services.clock.now_ms(),
-            file: file.display().to_string(),
+            file: file.to_owned(),
             manifest: manifest.text.clone(),
         }
     }

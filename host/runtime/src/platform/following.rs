@@ -1,4 +1,5 @@
-//! Following what other hosts deploy: the rows of apps are looked at every few seconds.
+//! Following what other hosts deploy, and what is declared: the rows of apps and the declarations are looked at every few
+//! seconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::store::{Order, StoreError};
 const LOOK: Duration = Duration::from_secs(2);
 
 impl Platform {
-    /// Runs what other hosts deploy, until the platform drains.
+    /// Runs what other hosts deploy, and deploys what is declared, until the platform drains.
     pub(super) fn follow_other_hosts(self: &Arc<Self>) {
         let platform = Arc::downgrade(self);
         let services = self.services.clone();
@@ -25,6 +26,9 @@ impl Platform {
                 };
                 if let Err(error) = platform.follow_once().await {
                     tracing::warn!(%error, "what other hosts deployed is not known yet");
+                }
+                if let Err(error) = platform.settle_declarations().await {
+                    tracing::warn!(%error, "what is declared is not known yet");
                 }
             }
         });

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use super::apps::{AppRecord, LIVE};
 use super::deployment::{COMPONENTS, DeployError};
 use super::fleet::Fleet;
-use crate::deploy::Deployable;
+use crate::deploy::{Deployable, gathered};
 use crate::manifest::{Function, Manifest};
 use crate::store::{Condition, Order, Publication, StateWrite, Store, StoreError, Unit};
 
@@ -102,14 +103,31 @@ impl VersionRecord {
         Ok(manifest)
     }
 
+    /// The function's table in that manifest, and the tenant that it names. A Spin app's has none.
+    pub(super) fn words(&self) -> Option<(Table, Option<String>)> {
+        let root: Table = self.manifest.parse().ok()?;
+        let functions = root
+            .get("function")?
+            .as_array()?
+            .iter()
+            .filter_map(Value::as_table);
+        let mut named = functions
+            .filter(|words| words.get("name").and_then(Value::as_str) == Some(self.function.as_str()));
+        let tenant = root
+            .get("app")
+            .and_then(|app| app.get("tenant"))
+            .and_then(Value::as_str);
+        Some((named.next()?.clone(), tenant.map(str::to_owned)))
+    }
+
     /// Whether a function that is deployed is this version.
     fn is(&self, app: &str, deployable: &Deployable) -> bool {
         let same = |manifest: Manifest| {
-            let found = manifest.functions.into_iter().next();
+            let found = manifest.functions.first();
             found.is_some_and(|found| {
                 Function {
                     version: deployable.spec.version,
-                    ..found
+                    ..gathered(found, deployable.component.program.kind())
                 } == *deployable.spec
             })
         };

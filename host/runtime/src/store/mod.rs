@@ -12,8 +12,11 @@ use crate::event::Event;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod declarations;
 pub mod embedded;
 pub mod memory;
+
+pub use declarations::{Declaration, Declarations, Lying};
 
 /// Tables whose name starts with this belong to the platform; a manifest cannot grant them.
 pub const SYSTEM_PREFIX: char = '$';
@@ -404,6 +407,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Opens staged bytes before they are published.
     async fn open_staged(&self, staged: &Staged) -> Result<Arc<dyn ObjectReader>, StoreError>;
+
+    /// What is declared beside the platform; none where nothing can be.
+    fn declarations(&self) -> Option<&dyn Declarations> {
+        None
+    }
 }
 
 /// One version of an object.

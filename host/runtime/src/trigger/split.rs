@@ -53,6 +53,20 @@ impl Split {
         Self(BTreeMap::from([(version, 100)]))
     }
 
+    /// What becomes of a split when a version shall have a share of it: the rest is of whichever other version has the
+    /// most. A version that is alone has all of it, and one that shall have nothing comes into no split.
+    pub fn turned(before: Option<&Self>, version: u64, share: u64) -> Option<Self> {
+        let others = before.into_iter().flat_map(Self::shares);
+        let others = others.filter(|(other, _)| *other != version);
+        let rest = others.max_by_key(|(_, share)| *share).map(|(other, _)| other);
+        match (share, rest) {
+            (1..100, Some(rest)) => Some(Self(BTreeMap::from([(version, share), (rest, 100 - share)]))),
+            (0, Some(rest)) if before.is_some_and(|before| before.has(version)) => Some(Self::whole(rest)),
+            (0, _) => before.cloned(),
+            _ => Some(Self::whole(version)),
+        }
+    }
+
     /// The versions, each with its share.
     pub fn shares(&self) -> impl Iterator<Item = (u64, u64)> {
         self.0.iter().map(|(version, share)| (*version, *share))
@@ -131,6 +145,23 @@ mod tests {
             .iter()
             .any(|key| shares.pick(key) == 4 && more.pick(key) == 3);
         assert!(!fell_back);
+    }
+
+    #[test]
+    fn a_version_takes_its_share_from_whoever_has_the_most() {
+        let turned = |before: &[(u64, u64)], version, share| {
+            let before = split(before).ok();
+            Split::turned(before.as_ref(), version, share).map(|split| split.to_string())
+        };
+        assert_eq!(turned(&[], 1, 10).as_deref(), Some("1=100"));
+        assert_eq!(turned(&[], 1, 0), None);
+        assert_eq!(turned(&[(3, 100)], 4, 10).as_deref(), Some("4=10,3=90"));
+        assert_eq!(turned(&[(3, 90), (4, 10)], 4, 50).as_deref(), Some("4=50,3=50"));
+        assert_eq!(turned(&[(3, 90), (4, 10)], 5, 10).as_deref(), Some("5=10,3=90"));
+        assert_eq!(turned(&[(3, 90), (4, 10)], 4, 100).as_deref(), Some("4=100"));
+        assert_eq!(turned(&[(3, 90), (4, 10)], 4, 0).as_deref(), Some("3=100"));
+        assert_eq!(turned(&[(3, 90), (4, 10)], 5, 0).as_deref(), Some("4=10,3=90"));
+        assert_eq!(turned(&[(4, 100)], 4, 0).as_deref(), Some("4=100"));
     }
 
     #[test]

@@ -43,6 +43,14 @@ fn company(steps: &[StepRecord]) -> Vec<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_function_of_batches_that_did_not_change_keeps_its_version() {
+    let without_a_batch = manifest("", "");
+    let bench = Bench::with(&without_a_batch).await;
+    bench.deploy(&without_a_batch).await.unwrap();
+    assert_eq!(bench.platform.functions()[0].version, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_batch_is_one_invocation_and_a_step_in_the_run_of_each_event() {
     let bench = Bench::with(&manifest("batch = { size = 5, window = \"5m\" }", "")).await;
     let runs = send_all(&bench, (0..10).map(count)).await;

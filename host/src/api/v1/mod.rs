@@ -1,5 +1,7 @@
 //! `/api/v1`: what people, scripts and the command line call.
 
+mod apps;
+mod declared;
 mod dlq;
 mod events;
 mod functions;
@@ -37,6 +39,8 @@ pub fn router(faces: Faces) -> Router {
             put(versions::set_alias).delete(versions::remove_alias),
         )
         .route("/deploy", post(functions::deploy))
+        .route("/declared", get(declared::list))
+        .route("/apps/{app}/manifest", get(apps::manifest))
         .route("/versions", get(versions::list))
         .route("/rollback", post(versions::roll_back))
         .route("/events", get(events::follow).post(events::emit))
