@@ -174,6 +174,8 @@ fn seaweed(home: &Path, port: u16, folder: &Path) -> Result<Command> {
     let mut weed = Command::new(home.join("python/bin/weed"));
     weed.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]);
     weed.args(["-volume.max=100", "-master.volumeSizeLimitMB=64"]);
+    // They would listen on ports of their own that another test's servers have.
+    weed.args(["-s3.port.iceberg=0", "-s3.port.lance=0"]);
     weed.arg(format!("-s3.port={port}"));
     weed.arg(format!("-dir={}", data.display()));
     weed.args(

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::build::Machine;
-use crate::setup::{cloud, observers, programs, tools};
+use crate::setup::{cloud, observers, programs, terraform, tools};
 
 const HELP: &str = "\
 Checks the format, runs the lints, builds everything and runs every test.
@@ -49,9 +49,14 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
             tools::run(clippy.args(what).args(["--", "--deny", "warnings"]))
         })?;
     }
-    let (observers, servers) = tools::step("looking for the programs that tests run", || {
+    let (observers, servers, terraform) = tools::step("looking for the programs that tests run", || {
         programs::find()?;
-        Ok((observers::find(&machine.folders)?, cloud::find(&machine.folders)?))
+        let folders = &machine.folders;
+        Ok((
+            observers::find(folders)?,
+            cloud::find(folders)?,
+            terraform::find(folders)?,
+        ))
     })?;
     machine.build()?;
     tools::step("running the tests", || {
@@ -61,6 +66,10 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
         }
         test.env("TIDEGATE_OBSERVERS", &observers);
         cloud::equip(&mut test, &servers);
+        if let Some(terraform) = &terraform {
+            test.env("TIDEGATE_TERRAFORM", &terraform.program);
+            test.env("TF_CLI_CONFIG_FILE", &terraform.config);
+        }
         tools::run(machine.equip(test.args(args)))
     })
 }

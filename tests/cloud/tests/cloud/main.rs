@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod contract;
+mod declared;
 mod faults;
 mod hosts;
+mod modules;
+mod terraform;
 mod units;

@@ -6,6 +6,7 @@ pub mod observers;
 pub mod onnxruntime;
 pub mod programs;
 pub mod target_dir;
+pub mod terraform;
 pub mod tools;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,15 @@
+output "functions" {
+  description = "By function: the digest and the key of its component, and the ARN of its IAM policy."
+  value = {
+    for name, function in module.function : name => {
+      digest     = function.digest
+      component  = function.component
+      policy_arn = function.policy_arn
+    }
+  }
+
+  precondition {
+    condition     = length(setsubtract(keys(var.aliases), keys(local.functions))) == 0
+    error_message = "`aliases` names a function that the manifest does not have: ${join(", ", setsubtract(keys(var.aliases), keys(local.functions)))}."
+  }
+}

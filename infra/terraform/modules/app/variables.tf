@@ -1,0 +1,54 @@
+variable "platform" {
+  description = "The platform that the app is for: the output `store` of modules/platform, or an object of the same form."
+  type        = any
+}
+
+variable "manifest" {
+  description = "The app, with the keys of a `tidegate.toml`: `app` with `name` and perhaps `tenant`, and `function`, a list. `tidegate export terraform` writes it from a `tidegate.toml` or from a running host."
+  # Not an object type: Terraform would drop keys that it does not know without a word.
+  type = any
+
+  validation {
+    condition     = length(setsubtract(keys(var.manifest), ["app", "function"])) == 0 && can(var.manifest.app.name) && can(var.manifest.function)
+    error_message = "`manifest` must have `app`, with a `name`, and `function`, and nothing else."
+  }
+
+  validation {
+    condition     = length(setsubtract(keys(var.manifest.app), ["name", "tenant"])) == 0
+    error_message = "`manifest.app` has a key besides `name` and `tenant`."
+  }
+
+  validation {
+    condition     = alltrue([for function in var.manifest.function : can(function.name) && can(function.component)])
+    error_message = "Every `function` must have a `name` and a `component`."
+  }
+}
+
+variable "components" {
+  description = "The folder that the functions' components lie in; their paths are relative to it."
+  type        = string
+}
+
+variable "aliases" {
+  description = "By function, the shares of aliases as modules/function has them: `{ rank = { live = 10 } }`."
+  type        = map(map(number))
+  default     = {}
+}
+
+variable "wait" {
+  description = "A host to ask until everything is deployed or has drained, as modules/function has it."
+  type        = any
+  default     = null
+}
+
+variable "create_policies" {
+  description = "Whether an IAM policy is made for each function."
+  type        = bool
+  default     = true
+}
+
+variable "tags" {
+  description = "Tags of what the module makes."
+  type        = map(string)
+  default     = {}
+}

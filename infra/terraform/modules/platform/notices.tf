@@ -1,0 +1,67 @@
+# Notices of buckets outside of the platform, and of alarms to people.
+
+resource "aws_sqs_queue" "notices" {
+  name                       = "${local.queues}notices"
+  visibility_timeout_seconds = 60
+  message_retention_seconds  = 1209600
+  receive_wait_time_seconds  = 20
+  kms_master_key_id          = local.key_arn
+  sqs_managed_sse_enabled    = var.kms ? null : true
+  tags                       = var.tags
+
+  redrive_policy = jsonencode({
+    deadLetterTargetArn = aws_sqs_queue.notices_dead.arn
+    maxReceiveCount     = 10
+  })
+}
+
+resource "aws_sqs_queue" "notices_dead" {
+  name                      = "${local.queues}notices-dead"
+  message_retention_seconds = 1209600
+  kms_master_key_id         = local.key_arn
+  sqs_managed_sse_enabled   = var.kms ? null : true
+  tags                      = var.tags
+}
+
+resource "aws_sqs_queue_policy" "notices" {
+  count     = length(var.notice_buckets) > 0 ? 1 : 0
+  queue_url = aws_sqs_queue.notices.id
+  policy    = data.aws_iam_policy_document.notices[0].json
+}
+
+data "aws_iam_policy_document" "notices" {
+  count = length(var.notice_buckets) > 0 ? 1 : 0
+
+  statement {
+    sid       = "Buckets"
+    actions   = ["sqs:SendMessage"]
+    resources = [aws_sqs_queue.notices.arn]
+    principals {
+      type        = "Service"
+      identifiers = ["s3.amazonaws.com"]
+    }
+    condition {
+      test     = "ArnEquals"
+      variable = "aws:SourceArn"
+      values   = var.notice_buckets
+    }
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [local.account]
+    }
+  }
+}
+
+resource "aws_sns_topic" "alarms" {
+  name              = "${var.name}-alarms"
+  kms_master_key_id = local.key_arn
+  tags              = var.tags
+}
+
+resource "aws_sns_topic_subscription" "people" {
+  for_each  = toset(var.alarm_emails)
+  topic_arn = aws_sns_topic.alarms.arn
+  protocol  = "email"
+  endpoint  = each.value
+}
