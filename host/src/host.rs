@@ -27,6 +27,7 @@ use crate::api::s3::{self, S3Face};
 use crate::api::worker::Credentials;
 use crate::config::{Config, OtlpConfig, StoreConfig};
 use crate::inference::{Patience, WorkerPool};
+use crate::notices::Notices;
 use crate::recorder::Recorder;
 use crate::server::{self, Bounds};
 use crate::store::{self, Opened};
@@ -91,6 +92,7 @@ impl Host {
             faces,
         };
         host.serve(gateway, s3, tls);
+        host.follow_notices().await?;
         if let Some(manifest) = manifest {
             host.deploy(manifest).await?;
         }
@@ -124,6 +126,21 @@ impl Host {
             stop.clone(),
             handler,
         ));
+    }
+
+    /// Follows the notices of buckets of others, where there are any.
+    async fn follow_notices(&mut self) -> Result<()> {
+        let Some(notices) = Notices::of(&self.faces, self.shared.as_ref()) else {
+            return Ok(());
+        };
+        notices.attach().await?;
+        for queue in notices.queues() {
+            let (notices, stopping) = (notices.clone(), self.faces.stopping.clone());
+            self.servers.spawn(async move {
+                stopping.run_until_cancelled(notices.follow(queue)).await;
+            });
+        }
+        Ok(())
     }
 
     async fn deploy(&self, manifest: &Path) -> Result<()> {
@@ -273,6 +290,7 @@ async fn faces(
         requests: config.requests,
         spans: spans.clone(),
         shared: matches!(config.store, StoreConfig::Aws(_)),
+        attached: config.store.attached().keys().cloned().collect(),
         ..PlatformConfig::new(config.data_dir.clone())
     };
     let platform = Platform::open(platform_config, store, workers.clone()).await?;

@@ -7,6 +7,7 @@
 //! - [`server`] and [`tls`]: one port that speaks TLS and plain HTTP.
 //! - [`api`]: the faces: functions' routes, `/api/v1`, `/worker/v1`, S3, metrics.
 //! - [`worker`], [`inference`]: the worker process, and models answered by it.
+//! - [`notices`]: what S3 tells of buckets of others.
 //! - [`recorder`]: requests and responses of functions that ask for it, kept as objects.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
@@ -16,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod host;
 pub mod inference;
+pub mod notices;
 pub mod recorder;
 pub mod server;
 pub mod store;

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use md5::{Digest as _, Md5};
 use tidegate_runtime::store::{ObjectMeta, ObjectReader, StageWriter, Staged, StoreError};
 
+use crate::attached::{Outside, OutsideReader};
 use crate::failure;
 use crate::items::number;
 use crate::keys;
@@ -103,8 +104,11 @@ impl Core {
         Ok(self.reader(&staged.blob, meta))
     }
 
-    /// Reads a blob that is known to be there.
+    /// Reads a blob that is known to be there, or bytes that lie outside.
     pub(crate) fn reader(self: &Arc<Self>, blob: &str, meta: ObjectMeta) -> Arc<dyn ObjectReader> {
+        if let Some(outside) = Outside::read(blob) {
+            return Arc::new(OutsideReader::new(self.clone(), outside, meta));
+        }
         Arc::new(Reader {
             core: self.clone(),
             blob: blob.to_owned(),

@@ -1,5 +1,6 @@
 //! The clients of the three services, over one way of speaking TLS.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -24,6 +25,8 @@ const TRANSFER: Duration = Duration::from_secs(120);
 pub(crate) struct Clients {
     pub(crate) dynamo: aws_sdk_dynamodb::Client,
     pub(crate) s3: aws_sdk_s3::Client,
+    /// For buckets of others.
+    pub(crate) attached: BTreeMap<String, aws_sdk_s3::Client>,
     pub(crate) sqs: aws_sdk_sqs::Client,
 }
 
@@ -43,7 +46,15 @@ impl Clients {
         sqs.set_endpoint_url(endpoints.sqs.clone().or(shared.endpoint_url().map(Into::into)));
         Self {
             dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo.build()),
-            s3: s3(settings, &shared, calls),
+            s3: s3(&shared, endpoints.s3.as_deref(), None, calls),
+            attached: settings
+                .attached
+                .iter()
+                .map(|(name, attached)| {
+                    let (endpoint, region) = (attached.endpoint.as_deref(), attached.region.as_deref());
+                    (name.clone(), s3(&shared, endpoint, region, calls))
+                })
+                .collect(),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
         }
     }
@@ -61,7 +72,12 @@ async fn shared(settings: &Settings) -> SdkConfig {
     loader.load().await
 }
 
-fn s3(settings: &Settings, shared: &SdkConfig, calls: &Calls) -> aws_sdk_s3::Client {
+fn s3(
+    shared: &SdkConfig,
+    endpoint: Option<&str>,
+    region: Option<&str>,
+    calls: &Calls,
+) -> aws_sdk_s3::Client {
     use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
     // Not every S3 knows the newer checksums; the etag is ours to check.
     let mut builder = Builder::from(shared)
@@ -69,7 +85,10 @@ fn s3(settings: &Settings, shared: &SdkConfig, calls: &Calls) -> aws_sdk_s3::Cli
         .timeout_config(timeouts(TRANSFER))
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    if let Some(endpoint) = &settings.endpoints.s3 {
+    if let Some(region) = region {
+        builder = builder.region(Region::new(region.to_owned()));
+    }
+    if let Some(endpoint) = endpoint {
         builder = builder.endpoint_url(endpoint).force_path_style(true);
     }
     aws_sdk_s3::Client::from_conf(builder.build())

@@ -2,9 +2,13 @@
 //!
 //! A commit is one transaction ([`commit`]) with a row of the outbox, and what the row tells is done after it
 //! ([`after`]): messages are sent, large units are carried on, counts that are zero are looked at. What a dead host
-//! left undone, the [`sweep`] of another one does. `docs/cloud.md` has the keys of the table and the life of a unit.
+//! left undone, the [`sweep`] of another one does. Buckets of others are [`attached`]: [`notices`] keep the index of them.
+//! `docs/cloud.md` has the keys of the table and the life of a unit.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod after;
+mod attached;
 mod blobs;
 mod calls;
 mod clients;
@@ -13,6 +17,7 @@ mod declared;
 mod failure;
 mod items;
 mod keys;
+pub mod notices;
 mod objects;
 mod opening;
 mod queue;
@@ -23,6 +28,7 @@ mod store;
 mod sweep;
 mod values;
 
+pub use attached::Attached;
 pub use calls::{Call, Calls};
 pub use opening::OpenError;
 pub use settings::{Endpoints, Settings};

@@ -1,6 +1,9 @@
 //! What an operator says of the services.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::attached::Attached;
 
 /// Where the store keeps its things.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct Settings {
     pub endpoints: Endpoints,
     /// How long an event stays away from the other hosts when its own host has gone silent.
     pub visibility: Duration,
+    /// Buckets of others, by their names here.
+    pub attached: BTreeMap<String, Attached>,
 }
 
 impl Settings {
@@ -29,6 +34,7 @@ impl Settings {
             region: None,
             endpoints: Endpoints::default(),
             visibility: Duration::from_secs(30),
+            attached: BTreeMap::new(),
         }
     }
 }

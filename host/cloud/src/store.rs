@@ -1,5 +1,6 @@
 //! The store itself: what its parts share, and the trait.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) dynamo: aws_sdk_dynamodb::Client,
     pub(crate) s3: aws_sdk_s3::Client,
+    /// For buckets of others.
+    pub(crate) attached: BTreeMap<String, aws_sdk_s3::Client>,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) stamps: Stamps,
     calls: Calls,
@@ -47,11 +50,17 @@ impl Cloud {
     /// Opens the store; what dead hosts left undone is looked for from now on.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
         let calls = Calls::default();
-        let Clients { dynamo, s3, sqs } = Clients::new(&settings, &calls).await;
+        let Clients {
+            dynamo,
+            s3,
+            attached,
+            sqs,
+        } = Clients::new(&settings, &calls).await;
         let core = Arc::new(Core {
             settings,
             dynamo,
             s3,
+            attached,
             sqs,
             stamps: Stamps::new(rand::random()),
             calls,
@@ -76,6 +85,10 @@ impl Cloud {
     /// How often each operation of the services was called.
     pub fn calls(&self) -> &Calls {
         &self.core.calls
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     /// Gives back what this host holds, so that others need not wait for it.

@@ -1,14 +1,16 @@
 //! What an operator may set: a TOML file, every key with a default, every mistake reported in one go.
 
+mod attached;
 mod read;
 mod units;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use read::ConfigMistakes;
-use tidegate_cloud::{Endpoints, Settings};
+use tidegate_cloud::{Attached, Endpoints, Settings};
 use tidegate_runtime::dispatch::Places;
 use tidegate_runtime::records::KeptRequests;
 
@@ -50,6 +52,16 @@ pub enum StoreConfig {
     Embedded,
     /// In Amazon's services, or others that speak as they do, for many hosts.
     Aws(Box<Settings>),
+}
+
+impl StoreConfig {
+    /// Buckets of others, by their names here.
+    pub fn attached(&self) -> BTreeMap<String, Attached> {
+        match self {
+            Self::Embedded => BTreeMap::new(),
+            Self::Aws(settings) => settings.attached.clone(),
+        }
+    }
 }
 
 /// The gateway: functions' routes, `/api/v1`, `/worker/v1`.
@@ -231,6 +243,7 @@ fn read_store(from: &mut Reader) -> StoreConfig {
             sqs: from.text("store.sqs"),
         },
         visibility: from.duration("store.visibility", "30s", ("3s", "1h")),
+        attached: attached::read(from, kind),
     };
     match kind {
         "aws" => StoreConfig::Aws(Box::new(settings)),

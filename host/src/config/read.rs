@@ -177,6 +177,36 @@ impl Reader {
         counts
     }
 
+    /// Reads each of the tables below a path.
+    pub(super) fn tables<T>(&mut self, path: &str, read: impl Fn(&mut Self) -> T) -> BTreeMap<String, T> {
+        let tables = match self.take(path) {
+            None => return BTreeMap::new(),
+            Some(Value::Table(tables)) => tables,
+            Some(found) => return self.wrong(path, &found, "a table of tables").unwrap_or_default(),
+        };
+        let mut all = BTreeMap::new();
+        for (name, found) in tables {
+            let at = format!("{path}.{name}");
+            let Value::Table(table) = found else {
+                self.wrong::<()>(&at, &found, &format!("a table `[{at}]`"));
+                continue;
+            };
+            let mut inner = Self::new(table);
+            all.insert(name, read(&mut inner));
+            inner.refuse_the_rest();
+            // Each begins with its path.
+            let told = inner.mistakes.into_iter();
+            self.mistakes
+                .extend(told.map(|mistake| mistake.replacen('`', &format!("`{at}."), 1)));
+        }
+        all
+    }
+
+    /// Notes what only the caller sees.
+    pub(super) fn refuse(&mut self, mistake: String) {
+        self.mistakes.push(mistake);
+    }
+
     pub(super) fn address(&mut self, path: &str, default: SocketAddr) -> SocketAddr {
         let Some(found) = self.take(path) else {
             return default;

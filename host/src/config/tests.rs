@@ -31,7 +31,7 @@ fn every_mistake_is_reported_with_its_path() {
         max_requests = 0\n[worker]\nstart = \"yes\"\ntoken = 17\n";
     let message = Config::parse(text, "t.toml").unwrap_err().to_string();
     for part in [
-        "t.toml: `colour` is not known, allowed are `components`, `data_dir`, `drain`",
+        "t.toml: `colour` is not known, allowed are `attached`, `components`, `data_dir`, `drain`",
         "`drain` is `5`, expected a duration from `0s` to `1h`",
         "`s3` is `3`, expected a table `[s3]`",
         "`gateway.listen` is `\"here\"`, expected an address",
@@ -69,6 +69,39 @@ fn a_store_in_aws_needs_a_bucket_and_takes_other_services() {
     );
     assert_eq!(settings.endpoints.s3.as_deref(), Some("http://s3"));
     assert_eq!(settings.visibility, Duration::from_secs(30));
+}
+
+#[test]
+fn buckets_of_others_are_attached_to_a_store_in_aws() {
+    let parse = |text: &str| Config::parse(text, "t.toml");
+    let store = "[store]\nkind = \"aws\"\nbucket = \"b\"\n";
+    let acme = "[attached.acme]\nbucket = \"acme-raw\"\nprefix = \"in/\"\nqueue = \"q\"\n";
+    let attached = parse(&format!("{store}{acme}")).unwrap().store.attached();
+    let found = &attached["acme"];
+    assert_eq!(
+        (found.bucket.as_str(), found.prefix.as_str()),
+        ("acme-raw", "in/")
+    );
+    assert_eq!(
+        (found.queue.as_deref(), found.endpoint.as_deref()),
+        (Some("q"), None)
+    );
+    let message = parse(acme).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "t.toml: `attached` is set, and `store.kind` is `\"embedded\"`, expected `\"aws\"`"
+    );
+    let wrong = "[attached]\nacme = 3\n[attached.X]\nbuckets = \"b\"\n";
+    let message = parse(&format!("{store}{wrong}")).unwrap_err().to_string();
+    for part in [
+        "t.toml: `attached.acme` is `3`, expected a table `[attached.acme]`",
+        "`attached.X.bucket` is missing: it is the bucket, as S3 knows it",
+        "`attached.X.buckets` is not known, allowed are `bucket`, `endpoint`, `prefix`, `queue`, `region`",
+        "`attached.X` is no name of a bucket: 3 to 63 lower-case letters",
+    ] {
+        assert!(message.contains(part), "missing: {part}\n{message}");
+    }
+    assert_eq!(message.lines().count(), 4, "{message}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tidegate_cloud::{Endpoints, Settings};
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::outside::Outside;
 use crate::process::{Process, free_ports};
 use crate::proxy::{Proxy, Weather};
 
@@ -93,6 +94,11 @@ impl Servers {
     pub async fn start_sqs(&mut self) -> Result<()> {
         self.sqs = Process::start("sqs", moto(&self.home, self.sqs_port), self.folder.path())?;
         self.sqs.listens(self.sqs_port).await
+    }
+
+    /// Buckets and queues of others, beside the store's own queues.
+    pub fn outside(&self) -> Outside {
+        Outside::new(&format!("http://127.0.0.1:{}", self.sqs_port))
     }
 
     /// A store on them by this name; one name is one store.

@@ -3,6 +3,7 @@
 use tidegate_runtime::store::{CommitError, ObjectMeta, Publication, Staged, StoreError};
 
 use super::{Action, Meaning, When};
+use crate::attached::is_outside;
 use crate::items::number;
 use crate::keys::{self, values};
 use crate::objects::Indexed;
@@ -45,13 +46,16 @@ impl Core {
                     let mut row = key.item();
                     row.extend(object.attributes()?);
                     row.insert("v".into(), number(stamp));
-                    let staged = Meaning::Staged(object.blob.clone());
-                    actions.push(self.delete(&keys::staged(&object.blob), When::there(), staged)?);
+                    // What lies outside was never staged here.
+                    if !is_outside(&object.blob) {
+                        let staged = Meaning::Staged(object.blob.clone());
+                        actions.push(self.delete(&keys::staged(&object.blob), When::there(), staged)?);
+                    }
                     actions.push(self.put(row, when, Meaning::Object, 0)?);
                 }
                 None => actions.push(self.delete(&key, when, Meaning::Object)?),
             }
-            if let Some(object) = present {
+            if let Some(object) = present.as_ref().filter(|object| !is_outside(&object.blob)) {
                 actions.push(self.garbage_action(&object.blob, self.now() + LINGER_MS)?);
             }
         }

@@ -9,11 +9,13 @@ use super::prepared::Write;
 use super::{Action, Meaning, NewEvent, When};
 use crate::items::{Item, number, text};
 use crate::keys::{self, Place};
+use crate::notices::GONE;
 use crate::store::Core;
 use crate::values::Stored;
 
-/// What the table forgets by itself: done markers, log lines, and what is kept of requests and of past events.
-const FORGOTTEN: [&str; 5] = [DONE, LOGS, REQUESTS, EVENTS, EFFECTS];
+/// What the table forgets by itself: done markers, log lines, what is kept of requests and of past events, and that
+/// objects of others are gone: SQS keeps no older notice.
+const FORGOTTEN: [&str; 6] = [DONE, LOGS, REQUESTS, EVENTS, EFFECTS, GONE];
 /// How long it keeps them, in seconds.
 const KEEP: u64 = 14 * 24 * 3600;
 

@@ -64,9 +64,10 @@ impl<T: Send + 'static> objects::HostReaderWithStore<T> for Imports {
             Ok((guest.call.clone(), guest.table.get(&reader)?.0.clone()))
         })?;
         let bytes = object.read_at(offset, (len as usize).min(CHUNK)).await;
-        Ok(bytes
-            .map(Vec::from)
-            .map_err(|error| call.unavailable(error).into()))
+        Ok(bytes.map(Vec::from).map_err(|error| match object.gone() {
+            Some(reason) => Error::NotFound(reason.to_owned()),
+            None => call.unavailable(error).into(),
+        }))
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use grants::{BucketPrefix, Grants};
 pub use key::{KeyPath, KeySpec};
 pub use mistakes::{Mistake, Mistakes};
-pub use rules::is_name;
+pub use rules::{is_bucket, is_name};
 
 /// Bytes of a manifest at most.
 pub(crate) const LONGEST: u64 = 1 << 20;

@@ -23,7 +23,7 @@ pub fn is_name(name: &str) -> bool {
 }
 
 /// S3's rules for the name of a bucket, without the names that belong to the platform.
-pub(super) fn is_bucket(bucket: &str) -> bool {
+pub fn is_bucket(bucket: &str) -> bool {
     let ends = |edge: Option<char>| edge.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     (3..=63).contains(&bucket.len())
         && bucket

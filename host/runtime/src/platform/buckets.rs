@@ -1,14 +1,16 @@
 //! Buckets: those that manifests name, and publications into them from outside.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use bytes::Bytes;
 
-use super::Platform;
+use super::{EmitError, Platform};
 use crate::dispatch::{NoRoom, has_room};
 use crate::effects::{Cause, Draft};
+use crate::event::Event;
 use crate::jobs::CHECKPOINTS;
-use crate::manifest::{Manifest, Trigger};
+use crate::manifest::{Manifest, Mistake, Mistakes, Trigger};
 use crate::store::{CommitError, ObjectMeta, Publication, Unit};
 use crate::trigger::OBJECT_CREATED;
 
@@ -36,6 +38,13 @@ impl Platform {
         more: Unit,
     ) -> Result<ObjectMeta, CommitError> {
         let (bucket, key) = (publication.bucket.clone(), publication.key.clone());
+        if self.config.attached.contains(&bucket) {
+            return Err(CommitError::Conflict {
+                table: format!("objects:{bucket}"),
+                key,
+                found: "a bucket of others, which is written where it lies".into(),
+            });
+        }
         let seen = ObjectMeta {
             key: key.clone(),
             size: publication.staged.as_ref().map_or(0, |staged| staged.size),
@@ -61,6 +70,55 @@ impl Platform {
         draft.commit().await?;
         let stored = self.services.store.head(&bucket, &key).await?;
         Ok(stored.unwrap_or(seen))
+    }
+
+    /// Takes in a notice of a bucket of others: the change of the index that it tells of, and the notice as an event.
+    pub async fn publish_noticed(
+        &self,
+        publication: Option<Publication>,
+        more: Unit,
+        notice: Event,
+    ) -> Result<(), EmitError> {
+        let notice = Event {
+            run: self.services.new_id(),
+            traceparent: self.services.new_traceparent(),
+            ..notice
+        };
+        has_room(&self.services, &notice).await?;
+        if let Some(Publication { bucket, key, .. }) =
+            publication.as_ref().filter(|change| change.staged.is_some())
+        {
+            self.has_room(bucket, key).await?;
+        }
+        let mut draft = Draft::new(&self.services);
+        draft.unit = more;
+        if let Some(publication) = publication {
+            let source = source_of(&publication.bucket);
+            draft.object(publication, &Cause { source, parent: None });
+        }
+        draft.event(notice, None);
+        Ok(draft.commit().await?)
+    }
+
+    /// Refuses a manifest whose functions would write into a bucket of others.
+    pub(super) fn refuse_writes_to_others(&self, file: &Path, manifest: &Manifest) -> Result<(), Mistakes> {
+        let mut mistakes = Vec::new();
+        for (path, function) in manifest.placed() {
+            let granted = function.grants.objects.write.iter();
+            let granted = granted.map(|place| ("grants.objects.write", &place.bucket));
+            let recorded = function
+                .record
+                .iter()
+                .map(|record| ("record.bucket", &record.bucket));
+            let others = granted.chain(recorded);
+            for (key, bucket) in others.filter(|(_, bucket)| self.config.attached.contains(*bucket)) {
+                let message = format!(
+                    "bucket `{bucket}` belongs to others, and is written where it lies; found a grant to write"
+                );
+                mistakes.push(Mistake::new(format!("{path}.{key}"), None, message));
+            }
+        }
+        Mistakes::none(&file.display().to_string(), mistakes)
     }
 }
 

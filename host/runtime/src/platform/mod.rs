@@ -13,7 +13,7 @@ mod replay;
 mod requests;
 mod versions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -64,6 +64,8 @@ pub struct PlatformConfig {
     pub spans: Spans,
     /// Whether other hosts use the same store: what they deploy is followed.
     pub shared: bool,
+    /// Buckets of others: only notices change what is in them.
+    pub attached: BTreeSet<String>,
 }
 
 impl PlatformConfig {
@@ -77,6 +79,7 @@ impl PlatformConfig {
             requests: KeptRequests::default(),
             spans: Spans::default(),
             shared: false,
+            attached: BTreeSet::new(),
         }
     }
 }

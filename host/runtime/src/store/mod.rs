@@ -421,6 +421,10 @@ pub trait ObjectReader: Send + Sync {
     fn meta(&self) -> &ObjectMeta;
     /// Bytes from `offset`, `len` of them or as many as there are.
     async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, StoreError>;
+    /// Why a read failed for good: the bytes lie outside of the store, and are not there any more.
+    fn gone(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Bytes being staged; dropped without `finish`, they are removed.

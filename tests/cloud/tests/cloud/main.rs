@@ -7,5 +7,6 @@ mod declared;
 mod faults;
 mod hosts;
 mod modules;
+mod notices;
 mod terraform;
 mod units;
