@@ -76,7 +76,8 @@ impl Host {
             Some(cloud) => metrics.with_calls(cloud.calls()),
             None => metrics,
         };
-        let faces = faces(config, store, Arc::new(metrics), spans).await?;
+        let platform = platform_config(&config, &spans);
+        let faces = faces(config, platform, store, Arc::new(metrics)).await?;
         make_buckets(&faces).await?;
         let mut host = Self {
             gateway: gateway.local_addr()?,
@@ -273,27 +274,34 @@ fn start_export(config: &OtlpConfig) -> (Option<Exporter>, Spans) {
     }
 }
 
-async fn faces(
-    config: Config,
-    store: Arc<dyn Store>,
-    metrics: Arc<HostMetrics>,
-    spans: Spans,
-) -> Result<Faces> {
-    let patience = Patience {
-        infer: config.worker.infer_timeout,
-        worker: config.worker.infer_wait,
-    };
-    let workers = WorkerPool::new(store.clone(), patience, metrics.clone(), spans.clone());
-    let platform_config = PlatformConfig {
+/// What the configuration says to the platform of a host.
+pub(crate) fn platform_config(config: &Config, spans: &Spans) -> PlatformConfig {
+    PlatformConfig {
         component_dirs: config.components.clone(),
         places: config.invocations.clone(),
         requests: config.requests,
         spans: spans.clone(),
         shared: matches!(config.store, StoreConfig::Aws(_)),
-        attached: config.store.attached().keys().cloned().collect(),
+        attached: config.store.attached().into_keys().collect(),
+        handles: config.store.handles(),
         ..PlatformConfig::new(config.data_dir.clone())
+    }
+}
+
+/// Opens the platform, and what its faces work on.
+pub(crate) async fn faces(
+    config: Config,
+    platform: PlatformConfig,
+    store: Arc<dyn Store>,
+    metrics: Arc<HostMetrics>,
+) -> Result<Faces> {
+    let spans = platform.spans.clone();
+    let patience = Patience {
+        infer: config.worker.infer_timeout,
+        worker: config.worker.infer_wait,
     };
-    let platform = Platform::open(platform_config, store, workers.clone()).await?;
+    let workers = WorkerPool::new(store.clone(), patience, metrics.clone(), spans.clone());
+    let platform = Platform::open(platform, store, workers.clone()).await?;
     Ok(Faces {
         recorder: Recorder::start(platform.clone(), config.recorder, metrics.clone()),
         credentials: Arc::new(Credentials::new(config.worker.token.clone())),
@@ -306,7 +314,8 @@ async fn faces(
     })
 }
 
-async fn make_buckets(faces: &Faces) -> Result<()> {
+/// Makes the buckets that are there from the first start.
+pub(crate) async fn make_buckets(faces: &Faces) -> Result<()> {
     let store = faces.platform.store().as_ref();
     for bucket in FIRST_BUCKETS {
         if store.get(BUCKETS, bucket).await?.is_none() {

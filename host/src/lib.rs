@@ -3,6 +3,7 @@
 //! - [`cli`]: the command line; `up` runs the host, the other commands talk to a running one.
 //! - [`config`]: what an operator may set, with every bound and its default.
 //! - [`host`]: puts the parts together, and takes them apart in order when it drains.
+//! - [`lambda`]: the same parts as a Lambda function; [`package`]: what is uploaded for it.
 //! - [`store`]: the store that the configuration names.
 //! - [`server`] and [`tls`]: one port that speaks TLS and plain HTTP.
 //! - [`api`]: the faces: functions' routes, `/api/v1`, `/worker/v1`, S3, metrics.
@@ -17,7 +18,9 @@ pub mod cli;
 pub mod config;
 pub mod host;
 pub mod inference;
+pub mod lambda;
 pub mod notices;
+pub mod package;
 pub mod recorder;
 pub mod server;
 pub mod store;

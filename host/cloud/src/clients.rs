@@ -72,12 +72,7 @@ async fn shared(settings: &Settings) -> SdkConfig {
     loader.load().await
 }
 
-fn s3(
-    shared: &SdkConfig,
-    endpoint: Option<&str>,
-    region: Option<&str>,
-    calls: &Calls,
-) -> aws_sdk_s3::Client {
+fn s3(shared: &SdkConfig, endpoint: Option<&str>, region: Option<&str>, calls: &Calls) -> aws_sdk_s3::Client {
     use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
     // Not every S3 knows the newer checksums; the etag is ours to check.
     let mut builder = Builder::from(shared)

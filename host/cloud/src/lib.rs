@@ -31,5 +31,6 @@ mod values;
 pub use attached::Attached;
 pub use calls::{Call, Calls};
 pub use opening::OpenError;
+pub use queue::Handed;
 pub use settings::{Endpoints, Settings};
 pub use store::Cloud;

@@ -14,6 +14,9 @@ pub struct Settings {
     pub bucket: String,
     /// What the names of SQS queues begin with.
     pub queues: String,
+    /// The one queue that tells of the events of all functions, of which a Lambda function is invoked; without it each
+    /// version of a function has a queue of its own, which hosts ask.
+    pub intake: Option<String>,
     /// The region; where none is given, the environment or the profile tells it.
     pub region: Option<String>,
     /// Other services than Amazon's.
@@ -31,6 +34,7 @@ impl Settings {
             table: name.to_owned(),
             bucket: name.to_owned(),
             queues: format!("{name}-"),
+            intake: None,
             region: None,
             endpoints: Endpoints::default(),
             visibility: Duration::from_secs(30),

@@ -49,37 +49,33 @@ pub(crate) struct Core {
 impl Cloud {
     /// Opens the store; what dead hosts left undone is looked for from now on.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
-        let calls = Calls::default();
-        let Clients {
-            dynamo,
-            s3,
-            attached,
-            sqs,
-        } = Clients::new(&settings, &calls).await;
-        let core = Arc::new(Core {
-            settings,
-            dynamo,
-            s3,
-            attached,
-            sqs,
-            stamps: Stamps::new(rand::random()),
-            calls,
-            queues: Queues::default(),
-            finished: Arc::default(),
-            turns: Semaphore::new(COMMITS),
-        });
+        let core = Core::new(settings).await;
         core.prepare().await?;
-        let stop = CancellationToken::new();
         let (holding, sweeping) = (core.clone().keep_holding(), core.clone().sweep_for_ever());
+        Ok(Self::with(core, async { _ = tokio::join!(holding, sweeping) }))
+    }
+
+    /// Opens a store that is there, for a process that stands still between the works that it is handed: nothing is
+    /// looked for by itself, and only what it holds is kept from others.
+    pub async fn open_handed(settings: Settings) -> Self {
+        let core = Core::new(settings).await;
+        Self::with(core.clone(), core.keep_holding())
+    }
+
+    /// A store with what it does by itself, until it is dropped.
+    fn with(core: Arc<Core>, working: impl Future<Output = ()> + Send + 'static) -> Self {
+        let stop = CancellationToken::new();
         let stopped = stop.clone();
-        tokio::spawn(async move {
-            let both = async { tokio::join!(holding, sweeping) };
-            stopped.run_until_cancelled(both).await
-        });
-        Ok(Self {
+        tokio::spawn(async move { stopped.run_until_cancelled(working).await });
+        Self {
             core,
             _stop: stop.drop_guard(),
-        })
+        }
+    }
+
+    /// Finishes what dead hosts left undone, once.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        self.core.sweep().await
     }
 
     /// How often each operation of the services was called.
@@ -98,6 +94,28 @@ impl Cloud {
 }
 
 impl Core {
+    async fn new(settings: Settings) -> Arc<Self> {
+        let calls = Calls::default();
+        let Clients {
+            dynamo,
+            s3,
+            attached,
+            sqs,
+        } = Clients::new(&settings, &calls).await;
+        Arc::new(Self {
+            settings,
+            dynamo,
+            s3,
+            attached,
+            sqs,
+            stamps: Stamps::new(rand::random()),
+            calls,
+            queues: Queues::default(),
+            finished: Arc::default(),
+            turns: Semaphore::new(COMMITS),
+        })
+    }
+
     pub(crate) fn now(&self) -> u64 {
         SystemClock.now_ms()
     }

@@ -37,6 +37,12 @@ impl Core {
         }
     }
 
+    /// Looks once at all there is.
+    pub(crate) async fn sweep(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.sweep_outbox(self.now().saturating_sub(LEFT_MS)).await?;
+        self.sweep_bytes().await
+    }
+
     /// Finishes units whose transactions are older than `time`.
     async fn sweep_outbox(self: &Arc<Self>, time: u64) -> Result<(), StoreError> {
         let before = ulid::Ulid::from_parts(time, 0).to_string();

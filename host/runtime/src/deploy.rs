@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::manifest::{Function, Manifest, Mistake, Mistakes, Trigger};
-use crate::sandbox::{Component, Kind, Sandbox};
+use crate::sandbox::{Component, ComponentError, Kind, Sandbox, sha256_hex};
 use crate::trigger::Split;
 
 /// A function with its compiled component.
@@ -91,6 +91,25 @@ pub struct Places {
     pub components: Vec<PathBuf>,
     /// The folder of compiled components; none compiles each time.
     pub cache: Option<PathBuf>,
+    /// A folder that is only read, with machine code by the digests of components; trusted as the host itself is.
+    pub packaged: Option<PathBuf>,
+}
+
+impl Places {
+    /// Whether there is packaged machine code of a component.
+    pub fn has_code(&self, digest: &str) -> bool {
+        self.packaged
+            .as_deref()
+            .is_some_and(|folder| packaged_code(folder, digest).is_file())
+    }
+}
+
+/// What a function is loaded from.
+pub enum Source {
+    /// The component.
+    Bytes(Vec<u8>),
+    /// Machine code that is packaged, by the digest of the component.
+    Packaged(String),
 }
 
 /// Loads a manifest and all its components; every mistake of all of them is reported in one go.
@@ -101,34 +120,34 @@ pub fn load(
 ) -> Result<(Manifest, Vec<Deployable>), Mistakes> {
     let (manifest, mut mistakes) = Manifest::read(file)?;
     let folder = file.parent().unwrap_or(Path::new("."));
-    let find = |spec: &Function| find(spec, folder, &places.components);
+    let find = |spec: &Function| find(spec, folder, &places.components).map(Source::Bytes);
     let functions = link_all(sandbox, &manifest, &mut mistakes, places, find);
     Mistakes::none(&file.display().to_string(), mistakes).map(|()| (manifest, functions))
 }
 
-/// The same of a manifest's text, whose components `bytes_of` finds.
+/// The same of a manifest's text, whose components `source_of` finds.
 pub fn load_text(
     sandbox: &Sandbox,
     text: &str,
     name: &str,
     places: &Places,
-    bytes_of: impl Fn(&Function) -> Result<Vec<u8>, String>,
+    source_of: impl Fn(&Function) -> Result<Source, String>,
 ) -> Result<Vec<Deployable>, Mistakes> {
     let (manifest, mut mistakes) = Manifest::read_text(text, name)?;
-    let functions = link_all(sandbox, &manifest, &mut mistakes, places, bytes_of);
+    let functions = link_all(sandbox, &manifest, &mut mistakes, places, source_of);
     Mistakes::none(name, mistakes).map(|()| functions)
 }
 
-/// Compiles and checks the components that `bytes_of` finds.
+/// Compiles and checks the components that `source_of` finds.
 pub fn link(
     sandbox: &Sandbox,
     manifest: &Manifest,
     file: &str,
     places: &Places,
-    bytes_of: impl Fn(&Function) -> Result<Vec<u8>, String>,
+    source_of: impl Fn(&Function) -> Result<Source, String>,
 ) -> Result<Vec<Deployable>, Mistakes> {
     let mut mistakes = Vec::new();
-    let functions = link_all(sandbox, manifest, &mut mistakes, places, bytes_of);
+    let functions = link_all(sandbox, manifest, &mut mistakes, places, source_of);
     Mistakes::none(file, mistakes).map(|()| functions)
 }
 
@@ -138,7 +157,7 @@ fn link_all(
     manifest: &Manifest,
     mistakes: &mut Vec<Mistake>,
     places: &Places,
-    bytes_of: impl Fn(&Function) -> Result<Vec<u8>, String>,
+    source_of: impl Fn(&Function) -> Result<Source, String>,
 ) -> Vec<Deployable> {
     let mut functions = Vec::new();
     for (path, spec) in manifest.placed() {
@@ -146,10 +165,9 @@ fn link_all(
             continue;
         }
         let at = |message: String| Mistake::new(format!("{path}.{}", manifest.source_key()), None, message);
-        let loaded = bytes_of(spec).and_then(|bytes| {
-            let component = Component::load(sandbox, &bytes, places.cache.as_deref())
-                .map_err(|error| format!("component `{}`: {error}", spec.component.display()))?;
-            Ok((bytes, component))
+        let loaded = source_of(spec).and_then(|source| {
+            load_one(sandbox, source, places)
+                .map_err(|error| format!("component `{}`: {error}", spec.component.display()))
         });
         match loaded {
             Err(message) => mistakes.push(at(message)),
@@ -166,6 +184,34 @@ fn link_all(
         }
     }
     functions
+}
+
+/// A component, with its bytes where they were needed.
+fn load_one(
+    sandbox: &Sandbox,
+    source: Source,
+    places: &Places,
+) -> Result<(Vec<u8>, Component), ComponentError> {
+    let packaged = |digest: &str| {
+        let folder = places.packaged.as_deref().unwrap_or(Path::new(""));
+        Component::packaged(sandbox, digest, &packaged_code(folder, digest))
+    };
+    match source {
+        Source::Packaged(digest) => Ok((Vec::new(), packaged(&digest)?)),
+        Source::Bytes(bytes) => {
+            let digest = sha256_hex(&bytes);
+            let component = match places.has_code(&digest) {
+                true => packaged(&digest)?,
+                false => Component::load(sandbox, &bytes, places.cache.as_deref())?,
+            };
+            Ok((bytes, component))
+        }
+    }
+}
+
+/// Where packaged machine code is. Its name says nothing of the engine: what does not fit is refused as it is loaded.
+pub fn packaged_code(folder: &Path, digest: &str) -> PathBuf {
+    folder.join(format!("{digest}.cwasm"))
 }
 
 /// What the manifest says, with the defaults of what only the component tells: whether events are gathered.

@@ -38,6 +38,8 @@ pub struct Services {
     /// Tables that were replaced while somebody routed by them.
     replaced: Mutex<Vec<Weak<Router>>>,
     tasks: TaskTracker,
+    /// Those that an answer leaves behind.
+    leftovers: TaskTracker,
 }
 
 impl Services {
@@ -73,6 +75,7 @@ impl Services {
             router: RwLock::default(),
             replaced: Mutex::default(),
             tasks: TaskTracker::new(),
+            leftovers: TaskTracker::new(),
         })
     }
 
@@ -99,6 +102,17 @@ impl Services {
     /// Runs a task that a drain waits for.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.world.spawner.spawn(Box::pin(self.tasks.track_future(task)));
+    }
+
+    /// The same, of what an answer to a request leaves to be done: its record and its lines.
+    pub fn spawn_leftover(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(self.leftovers.track_future(task));
+    }
+
+    /// Waits until nothing is left that answers left behind.
+    pub async fn tidied(&self) {
+        self.leftovers.close();
+        self.leftovers.wait().await;
     }
 
     /// Waits until every task has ended.

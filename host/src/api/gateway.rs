@@ -29,6 +29,8 @@ use crate::server::{Handler, Incoming, Peer, Unhurried};
 /// The places that a request takes: one of all requests, one of its function's, and one of all invocations.
 type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit, Invocation);
 
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers every request that comes to the gateway's port.
@@ -54,7 +56,52 @@ impl Gateway {
         }
     }
 
-    async fn route(&self, peer: Peer, request: Request<Incoming>) -> (&'static str, Response<Body>) {
+    /// Answers a request to a function that came by another way than the port.
+    pub async fn invoke(&self, mut request: Request<Body>) -> Response<Body> {
+        let begun = Begun::new(&mut request);
+        let answered = async {
+            (
+                "function",
+                self.function(request).await.unwrap_or_else(from_error),
+            )
+        };
+        self.told(begun, answered).await
+    }
+
+    /// Answers a request within its trace, and counts it.
+    async fn told(
+        &self,
+        begun: Begun,
+        routed: impl Future<Output = (&'static str, Response<Body>)>,
+    ) -> Response<Body> {
+        let Begun {
+            started,
+            id,
+            entered,
+            method,
+        } = begun;
+        let routed = tidegate_trace::within(entered.context, routed);
+        let (face, mut response) = routed.instrument(entered.marks()).await;
+        response.headers_mut().insert(REQUEST_ID.clone(), id);
+        response
+            .headers_mut()
+            .entry(TRACEPARENT)
+            .or_insert(entered.header());
+        let (status, elapsed) = (response.status(), started.elapsed());
+        let seconds = elapsed.as_secs_f64();
+        self.faces.metrics.answered(face, &method, status, seconds);
+        // What workers do with objects is told; their waiting for jobs and their heartbeats are not.
+        if matches!(face, "api" | "function") || (face == "worker" && method != Method::POST) {
+            entered.answered(&self.faces.spans, face, status);
+        }
+        response
+    }
+
+    async fn route(&self, peer: Peer, mut request: Request<Incoming>) -> (&'static str, Response<Body>) {
+        request.extensions_mut().insert(Client {
+            address: peer.address,
+            secure: peer.secure,
+        });
         let path = request.uri().path();
         match path.split('/').nth(1).unwrap_or_default() {
             "api" => ("api", self.management(peer, request).await),
@@ -63,7 +110,7 @@ impl Gateway {
             "metrics" if path == "/metrics" => ("metrics", self.metrics().await),
             _ => (
                 "function",
-                self.function(peer, request).await.unwrap_or_else(from_error),
+                self.function(request).await.unwrap_or_else(from_error),
             ),
         }
     }
@@ -123,7 +170,11 @@ impl Gateway {
     }
 
     /// A request to a function: bounded in number and in size, recorded where its manifest asks for it.
-    async fn function(&self, peer: Peer, mut request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    async fn function<B>(&self, request: Request<B>) -> Result<Response<Body>, ApiError>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Failed>,
+    {
         if self.faces.stopping.is_cancelled() {
             return Err(ApiError::busy(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -140,10 +191,6 @@ impl Gateway {
         };
         self.rate_allows(&routed.spec)?;
         let places = self.places_for(&routed.spec).await?;
-        request.extensions_mut().insert(Client {
-            address: peer.address,
-            secure: peer.secure,
-        });
         let (request, exceeded) = self.bounded(request, bound);
         let response = match place_of(&routed.spec, request.uri().path()) {
             Some(place) => self.recorded(routed, place, request, bound).await,
@@ -209,7 +256,11 @@ impl Gateway {
             .clone()
     }
 
-    fn bounded(&self, request: Request<Incoming>, bound: u64) -> (Request<Body>, Arc<AtomicBool>) {
+    fn bounded<B>(&self, request: Request<B>, bound: u64) -> (Request<Body>, Arc<AtomicBool>)
+    where
+        B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Failed>,
+    {
         let exceeded = Arc::new(AtomicBool::new(false));
         let (noted, pause) = (exceeded.clone(), self.faces.config.gateway.body_timeout);
         let bound = usize::try_from(bound).unwrap_or(usize::MAX);
@@ -272,26 +323,34 @@ impl Gateway {
 
 impl Handler for Gateway {
     async fn handle(self: Arc<Self>, peer: Peer, mut request: Request<Incoming>) -> Response<Body> {
-        let started = Instant::now();
-        let id = request_id(request.headers());
-        let entered = Entered::new(&request);
-        let traceparent = entered.header();
-        request.headers_mut().insert(TRACEPARENT, traceparent.clone());
-        request.headers_mut().insert(REQUEST_ID.clone(), id.clone());
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let routed = tidegate_trace::within(entered.context, self.route(peer, request));
-        let (face, mut response) = routed.instrument(entered.marks()).await;
-        response.headers_mut().insert(REQUEST_ID.clone(), id);
-        response.headers_mut().entry(TRACEPARENT).or_insert(traceparent);
-        let (status, elapsed) = (response.status(), started.elapsed());
-        let seconds = elapsed.as_secs_f64();
-        self.faces.metrics.answered(face, &method, status, seconds);
-        // What workers do with objects is told; their waiting for jobs and their heartbeats are not.
-        if matches!(face, "api" | "function") || (face == "worker" && method != Method::POST) {
-            entered.answered(&self.faces.spans, face, status);
-        }
-        tracing::debug!(%method, path, status = status.as_u16(), ?elapsed, peer = %peer.address, "answered");
+        let (path, begun) = (request.uri().path().to_owned(), Begun::new(&mut request));
+        let (started, method) = (begun.started, begun.method.clone());
+        let response = self.told(begun, self.route(peer, request)).await;
+        let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+        tracing::debug!(%method, path, status, ?elapsed, peer = %peer.address, "answered");
         response
+    }
+}
+
+/// A request that has an id, and a place in a trace.
+struct Begun {
+    started: Instant,
+    id: HeaderValue,
+    entered: Entered,
+    method: Method,
+}
+
+impl Begun {
+    fn new<B>(request: &mut Request<B>) -> Self {
+        let (id, entered) = (request_id(request.headers()), Entered::new(request));
+        request.headers_mut().insert(TRACEPARENT, entered.header());
+        request.headers_mut().insert(REQUEST_ID.clone(), id.clone());
+        Self {
+            started: Instant::now(),
+            id,
+            entered,
+            method: request.method().clone(),
+        }
     }
 }
 

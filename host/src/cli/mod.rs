@@ -10,10 +10,12 @@ mod events;
 mod export;
 mod invoke;
 mod jobs;
+mod lambda;
 mod logging;
 mod logs;
 mod models;
 mod new;
+mod package;
 mod put;
 mod replay;
 mod requests;
@@ -24,6 +26,8 @@ mod text;
 mod up;
 mod versions;
 
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -61,6 +65,8 @@ enum Command {
     Logs(logs::Logs),
     Models(models::Models),
     Jobs(jobs::Jobs),
+    Lambda(lambda::Lambda),
+    Package(package::Pack),
 }
 
 /// Where the running host is, and how its answers are shown.
@@ -85,9 +91,19 @@ struct Target {
     json: bool,
 }
 
+/// The arguments of the process. Lambda starts a program called `bootstrap`, without any.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let program = arguments.first().map(Path::new).and_then(Path::file_name);
+    if program == Some(OsStr::new("bootstrap")) {
+        arguments.insert(1, "lambda".into());
+    }
+    arguments
+}
+
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(arguments());
     let _a_second_call_finds_it_there = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -120,6 +136,8 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Logs(logs) => logs.run().await?,
         Command::Models(models) => models.run().await?,
         Command::Jobs(jobs) => jobs.run().await?,
+        Command::Lambda(lambda) => lambda.run().await?,
+        Command::Package(package) => package.run()?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub use read::ConfigMistakes;
 use tidegate_cloud::{Attached, Endpoints, Settings};
 use tidegate_runtime::dispatch::Places;
+use tidegate_runtime::platform::Handles;
 use tidegate_runtime::records::KeptRequests;
 
 use read::Reader;
@@ -43,6 +44,24 @@ pub struct Config {
     pub recorder: RecorderConfig,
     /// The export of traces.
     pub otlp: OtlpConfig,
+    /// The host as a Lambda function.
+    pub lambda: LambdaConfig,
+}
+
+/// The host as a Lambda function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LambdaConfig {
+    /// How its answers to requests go out.
+    pub invoke_mode: InvokeMode,
+}
+
+/// How answers of a Lambda function go out, as its function URL is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvokeMode {
+    /// In one piece.
+    Buffered,
+    /// As they come.
+    ResponseStream,
 }
 
 /// The store.
@@ -55,6 +74,14 @@ pub enum StoreConfig {
 }
 
 impl StoreConfig {
+    /// What a host handles of the events that wait.
+    pub fn handles(&self) -> Handles {
+        match self {
+            Self::Aws(settings) if settings.intake.is_some() => Handles::Nothing,
+            _ => Handles::Queues,
+        }
+    }
+
     /// Buckets of others, by their names here.
     pub fn attached(&self) -> BTreeMap<String, Attached> {
         match self {
@@ -223,6 +250,12 @@ fn read(from: &mut Reader) -> Config {
                 timeout: from.duration("otlp.timeout", "5s", ("10ms", "1m")),
             },
         },
+        lambda: LambdaConfig {
+            invoke_mode: match from.word("lambda.invoke_mode", &["buffered", "response_stream"]) {
+                "response_stream" => InvokeMode::ResponseStream,
+                _ => InvokeMode::Buffered,
+            },
+        },
     }
 }
 
@@ -236,6 +269,7 @@ fn read_store(from: &mut Reader) -> StoreConfig {
         bucket,
         table: from.text("store.table").unwrap_or_else(|| "tidegate".into()),
         queues: from.text("store.queues").unwrap_or_else(|| "tidegate-".into()),
+        intake: from.text("store.intake"),
         region: from.text("store.region"),
         endpoints: Endpoints {
             dynamodb: from.text("store.dynamodb"),

@@ -7,6 +7,7 @@ mod events;
 mod hello;
 mod idle;
 mod ingest;
+mod lambda;
 mod latency;
 mod load;
 mod neighbours;
@@ -24,7 +25,7 @@ use clap::Parser;
 
 use crate::table::Table;
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "start",
     "hello",
     "latency",
@@ -36,6 +37,7 @@ const NAMES: [&str; 11] = [
     "predict",
     "ingest",
     "aws",
+    "lambda",
 ];
 
 #[derive(Debug, Parser)]
@@ -87,6 +89,7 @@ async fn run(args: &Args) -> Result<()> {
             "neighbours" => neighbours::measure(&mut table).await,
             "predict" => predict::measure(args, &mut table).await,
             "aws" => cloud::measure(&mut table).await,
+            "lambda" => lambda::measure(&mut table).await,
             _ => ingest::measure(&args.manifest, &mut table).await,
         };
         measured.with_context(|| format!("benchmark `{name}`"))?;

@@ -1,6 +1,7 @@
 //! The services of a cloud on this machine: SeaweedFS for S3, DynamoDB Local, and moto for SQS.
 
 mod declarer;
+mod lambda;
 mod outside;
 mod process;
 mod proxy;
@@ -8,6 +9,7 @@ mod servers;
 mod terraform;
 
 pub use declarer::Declarer;
+pub use lambda::{Answer, Lambda};
 pub use outside::Outside;
 pub use proxy::{Lost, Weather};
 pub use servers::{Servers, Ways};

@@ -12,7 +12,8 @@ Measures Tidegate beside its peers and the limits the project set itself, and pr
 
 Usage: cargo xtask bench [NAME]...
 
-Names: start, hello, latency, events, commits, backlog, idle, neighbours, predict, ingest, aws (default: all of them)
+Names: start, hello, latency, events, commits, backlog, idle, neighbours, predict, ingest, aws, lambda (default: all of
+them)
 ";
 
 /// Runs the subcommand.
@@ -27,7 +28,7 @@ pub fn run(args: &[String]) -> Result<()> {
         .arg("--manifest")
         .arg(machine.root.join("functions/feed-ranking/tidegate.toml"));
     bench.arg("--cache").arg(&machine.folders.cache).args(args);
-    if args.is_empty() || args.iter().any(|name| name == "aws") {
+    if args.is_empty() || args.iter().any(|name| name == "aws" || name == "lambda") {
         cloud::equip(&mut bench, &cloud::find(&machine.folders)?);
     }
     tools::run(machine.equip(&mut bench))

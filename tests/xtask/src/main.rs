@@ -8,6 +8,7 @@ mod ci;
 mod demo;
 mod functions;
 mod fuzz;
+mod package;
 mod setup;
 mod sim;
 mod test;
@@ -24,6 +25,7 @@ Commands:
   test        format, lints, build and every test
   functions   build the functions (WebAssembly components)
   bench       measure, beside the peers and the limits the project set itself
+  package     write the package of a Lambda function
   sim         simulate the dispatcher with seeds: crashes, failing calls, deliveries that come twice
   fuzz        let libFuzzer look for bytes that the manifest, events, components or S3 do not stand
   ci          what CI runs: `test`, with output for a log and the lock file fixed
@@ -54,6 +56,7 @@ fn run(args: &[String]) -> Result<()> {
         "test" => test::run(rest),
         "functions" => functions::run(rest),
         "bench" => bench::run(rest),
+        "package" => package::run(rest),
         "sim" => sim::run(rest),
         "fuzz" => fuzz::run(rest),
         "ci" => ci::run(rest),
@@ -63,7 +66,7 @@ fn run(args: &[String]) -> Result<()> {
         }
         other => {
             bail!(
-                "no command `{other}`; there are `demo`, `test`, `functions`, `bench`, `sim`, `fuzz` and `ci`"
+                "no command `{other}`; there are `demo`, `test`, `functions`, `bench`, `package`, `sim`, `fuzz` and `ci`"
             )
         }
     }

@@ -96,13 +96,13 @@ impl Core {
                     Ok(())
                 }
                 Ok(Claimed::Spent) => {
-                    spent.push(message.handle);
+                    spent.extend(message.handle);
                     Ok(())
                 }
                 Ok(Claimed::Later(time)) => self.put_off(line, message, time).await,
                 Err(error) => {
                     tracing::error!(queue = line.name, %error, "an event cannot be claimed; it comes again");
-                    self.hide(line, &[message.handle], UNREADABLE).await
+                    self.hide(line, message.handle.as_deref(), UNREADABLE).await
                 }
             };
             // What is not done now is done when the message comes again.
@@ -124,10 +124,10 @@ impl Core {
             line.arrive_later(time, message);
             return Ok(());
         }
-        self.hide(line, &[message.handle], left / 1000).await
+        self.hide(line, message.handle.as_deref(), left / 1000).await
     }
 
-    async fn claim_row(self: &Arc<Self>, message: &Message) -> Result<Claimed, StoreError> {
+    pub(super) async fn claim_row(self: &Arc<Self>, message: &Message) -> Result<Claimed, StoreError> {
         if message.place.group.is_some() {
             return self.claim_in_lane(message).await;
         }

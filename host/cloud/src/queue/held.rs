@@ -24,8 +24,8 @@ const RENEWALS: u32 = 3;
 pub(crate) struct Held {
     pub(crate) place: Place,
     pub(crate) claim: u64,
-    /// By which SQS knows this receipt of the message.
-    pub(super) handle: String,
+    /// By which SQS knows this receipt of the message; none where somebody else tells it what became of it.
+    pub(super) handle: Option<String>,
     /// Where the event lies, where it is large.
     pub(crate) blob: Option<String>,
 }
@@ -84,10 +84,7 @@ impl Core {
         }
         let line = self.queues.line(&held.place.queue);
         let seconds = self.settings.visibility.as_secs();
-        if let Err(error) = self
-            .hide(&line, std::slice::from_ref(&held.handle), seconds)
-            .await
-        {
+        if let Err(error) = self.hide(&line, held.handle.as_deref(), seconds).await {
             tracing::warn!(queue = held.place.queue, %error, "a message is not kept from other hosts");
         }
     }
@@ -125,7 +122,7 @@ impl Core {
             self.queues.all_held().remove(receipt);
             if given {
                 let line = self.queues.line(&held.place.queue);
-                self.hide(&line, &[held.handle], 0).await?;
+                self.hide(&line, held.handle.as_deref(), 0).await?;
             }
         }
         Ok(())
@@ -144,12 +141,14 @@ impl Core {
         for held in &prepared.settle {
             self.queues.all_held().remove(&held.receipt());
         }
-        let settled: Vec<Held> = prepared.settle.clone();
         let mut deferred = Vec::new();
         for (held, deferral) in &prepared.defer {
             self.queues.all_held().remove(&held.receipt());
             deferred.push((held.clone(), deferral.not_before));
         }
+        deferred.retain(|(held, _)| held.handle.is_some());
+        let settled = prepared.settle.iter().filter(|held| held.handle.is_some());
+        let settled: Vec<Held> = settled.cloned().collect();
         if settled.is_empty() && deferred.is_empty() {
             return;
         }
@@ -169,7 +168,7 @@ impl Core {
     ) -> Result<(), StoreError> {
         let mut queues = std::collections::BTreeMap::<String, Vec<String>>::new();
         for held in settled {
-            queues.entry(held.place.queue).or_default().push(held.handle);
+            queues.entry(held.place.queue).or_default().extend(held.handle);
         }
         for (queue, handles) in queues {
             self.remove(&self.queues.line(&queue), handles).await?;
@@ -177,7 +176,7 @@ impl Core {
         for (held, due) in deferred {
             let left = Duration::from_millis(due.saturating_sub(self.now()));
             let line = self.queues.line(&held.place.queue);
-            self.hide(&line, &[held.handle], left.as_secs()).await?;
+            self.hide(&line, held.handle.as_deref(), left.as_secs()).await?;
         }
         Ok(())
     }

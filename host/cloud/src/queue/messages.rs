@@ -5,10 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aws_sdk_sqs::operation::get_queue_url::GetQueueUrlError;
-use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, QueueAttributeName,
-    SendMessageBatchRequestEntry,
-};
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, QueueAttributeName, SendMessageBatchRequestEntry};
 use tidegate_runtime::store::StoreError;
 
 use super::anew::failed;
@@ -33,7 +30,8 @@ const READABLE: usize = 30;
 #[derive(Debug, Clone)]
 pub(super) struct Message {
     pub(super) place: Place,
-    pub(super) handle: String,
+    /// None where somebody else received it, and removes it.
+    pub(super) handle: Option<String>,
 }
 
 impl Core {
@@ -107,7 +105,10 @@ impl Core {
         for message in received.messages.unwrap_or_default() {
             let handle = message.receipt_handle.unwrap_or_default();
             match serde_json::from_str(message.body.as_deref().unwrap_or_default()) {
-                Ok(place) => messages.push(Message { place, handle }),
+                Ok(place) => messages.push(Message {
+                    place,
+                    handle: Some(handle),
+                }),
                 Err(error) => {
                     tracing::error!(queue = line.name, %error, "a message that is none of ours is removed");
                     self.remove(line, vec![handle]).await?;
@@ -142,21 +143,20 @@ impl Core {
         delete.send().await.map(drop).map_err(failure::of("SQS"))
     }
 
-    /// Hides messages for so many seconds from now on.
-    pub(super) async fn hide(&self, line: &Line, handles: &[String], seconds: u64) -> Result<(), StoreError> {
+    /// Hides a message for so many seconds from now on.
+    pub(super) async fn hide(
+        &self,
+        line: &Line,
+        handle: Option<&str>,
+        seconds: u64,
+    ) -> Result<(), StoreError> {
+        let Some(handle) = handle else { return Ok(()) };
         let url = self.url(line).await?;
-        for some in handles.chunks(BATCH) {
-            let mut change = self.sqs.change_message_visibility_batch().queue_url(&url);
-            for (nth, handle) in some.iter().enumerate() {
-                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(nth.to_string());
-                let entry = entry
-                    .receipt_handle(handle)
-                    .visibility_timeout(seconds.min(LONGEST_HIDING) as i32);
-                change = change.entries(entry.build().map_err(StoreError::new)?);
-            }
-            change.send().await.map_err(failure::of("SQS"))?;
-        }
-        Ok(())
+        let change = self.sqs.change_message_visibility().queue_url(url);
+        let change = change
+            .receipt_handle(handle)
+            .visibility_timeout(seconds.min(LONGEST_HIDING) as i32);
+        change.send().await.map(drop).map_err(failure::of("SQS"))
     }
 
     /// Where SQS has a queue, which is made where it is missing.
@@ -185,8 +185,13 @@ impl Core {
         Ok(known.insert(url).clone())
     }
 
-    /// The name of a queue in SQS: what of it may be in one, and a digest of all of it.
+    /// The name of a queue in SQS: the one that all functions share, else what of it may be in one, and a digest of all
+    /// of it.
     fn name_of(&self, queue: &str) -> String {
+        // Those of functions are called by their versions; jobs are leased by hosts.
+        if let Some(intake) = self.settings.intake.as_ref().filter(|_| queue.contains('@')) {
+            return intake.clone();
+        }
         let allowed = |c: char| {
             if c.is_ascii_alphanumeric() || c == '_' {
                 c

@@ -8,6 +8,7 @@ mod anew;
 mod batches;
 mod claims;
 mod depth;
+mod handed;
 mod held;
 mod lanes;
 mod line;
@@ -20,6 +21,7 @@ use tidegate_runtime::store::Receipt;
 use tokio::sync::Semaphore;
 
 pub(crate) use self::batches::Batches;
+pub use self::handed::Handed;
 pub(crate) use self::held::Held;
 
 use self::line::Line;

@@ -103,14 +103,14 @@ pub(super) fn distinct(group: Group) -> (Group, Group) {
 }
 
 /// A batch in the making.
-struct Gathering<'a> {
+pub(super) struct Gathering<'a> {
     batch: &'a Batch,
-    group: Group,
+    pub(super) group: Group,
     bytes: u64,
 }
 
 impl<'a> Gathering<'a> {
-    fn new(batch: &'a Batch) -> Self {
+    pub(super) fn new(batch: &'a Batch) -> Self {
         Self {
             batch,
             group: Vec::new(),
@@ -128,7 +128,7 @@ impl<'a> Gathering<'a> {
     }
 
     /// Takes what fits, in order; an event that is larger than a whole batch fits alone.
-    fn fill(&mut self, from: &mut VecDeque<Delivery>) {
+    pub(super) fn fill(&mut self, from: &mut VecDeque<Delivery>) {
         while !self.is_full()
             && let Some(next) = from.pop_front()
         {

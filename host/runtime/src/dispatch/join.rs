@@ -14,11 +14,10 @@ use crate::sandbox::{Call, Failure, Outcome, Usage};
 use crate::services::Services;
 use crate::store::{Condition, StateWrite};
 
-/// Completes joins until the platform drains.
-pub fn complete_joins(services: &Arc<Services>) {
+/// What completes joins.
+pub fn completes_joins(services: &Arc<Services>) -> Arc<Dispatcher> {
     let function = Function::of_platform(JOIN);
-    // It is never replaced.
-    let _stop = Dispatcher::start(services, Arc::new(function), Arc::new(Completion));
+    Dispatcher::new(services, Arc::new(function), Arc::new(Completion))
 }
 
 struct Completion;

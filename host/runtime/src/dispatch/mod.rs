@@ -9,6 +9,7 @@ mod batch;
 mod dead;
 mod drain;
 mod failure;
+mod handed;
 mod join;
 mod letters;
 mod spans;
@@ -25,7 +26,7 @@ pub use admission::{Full, Gate, NoPlace, NoRoom, NotBefore, Place, Places, Rates
 pub use backoff::delay_of;
 pub use dead::{DEAD, DeadLetter, FailureKind};
 pub use drain::drained;
-pub use join::complete_joins;
+pub use join::completes_joins;
 pub use letters::{DeadLetters, LetterError, LetterFilter, Moved};
 
 use self::batch::{Group, distinct};
@@ -67,22 +68,21 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Handles the queue of `spec` until the token it returns is cancelled or the platform drains.
-    pub fn start(
-        services: &Arc<Services>,
-        spec: Arc<Function>,
-        handler: Arc<dyn Handler>,
-    ) -> CancellationToken {
-        let stop = services.stopping.child_token();
-        let dispatcher = Arc::new(Self {
+    /// A dispatcher that handles what it is handed, until it is started.
+    pub fn new(services: &Arc<Services>, spec: Arc<Function>, handler: Arc<dyn Handler>) -> Arc<Self> {
+        Arc::new(Self {
             services: services.clone(),
             spec,
             handler,
-            stop: stop.clone(),
-        });
-        let running = dispatcher.clone();
-        dispatcher.services.spawn(async move { running.run().await });
-        stop
+            stop: services.stopping.child_token(),
+        })
+    }
+
+    /// Handles its queue until the token it returns is cancelled or the platform drains.
+    pub fn start(self: &Arc<Self>) -> CancellationToken {
+        let running = self.clone();
+        self.services.spawn(async move { running.run().await });
+        self.stop.clone()
     }
 
     async fn run(self: Arc<Self>) {

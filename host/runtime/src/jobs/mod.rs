@@ -89,12 +89,17 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Jobs over the shared parts; expired leases are looked for in the background.
-    pub fn start(services: Arc<Services>) -> Arc<Self> {
-        let jobs = Arc::new(Self {
-            services: services.clone(),
+    /// Jobs over the shared parts.
+    pub fn new(services: Arc<Services>) -> Arc<Self> {
+        Arc::new(Self {
+            services,
             leases: Mutex::default(),
-        });
+        })
+    }
+
+    /// The same, and expired leases are looked for in the background.
+    pub fn start(services: Arc<Services>) -> Arc<Self> {
+        let jobs = Self::new(services.clone());
         let watched = jobs.clone();
         services.spawn(async move { watched.watch().await });
         jobs

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::apps::{APPS, AppRecord, Splits, Traffic};
 use super::buckets::{BUCKETS, buckets_of};
 use super::versions::{MOST, VersionRecord, Versions};
-use super::{Platform, engine_error};
-use crate::deploy::{self, Deployable, Deployed, Places};
+use super::{Handles, Platform, engine_error};
+use crate::deploy::{self, Deployable, Deployed, Places, Source};
 use crate::effects::Draft;
 use crate::manifest::{Function, Manifest, Mistakes, queue_of};
 use crate::sandbox::{Pool, Sandbox, forget_code};
@@ -101,6 +101,7 @@ impl Platform {
         Places {
             components: self.config.component_dirs.clone(),
             cache: Some(self.config.data_dir.join("cache")),
+            packaged: self.config.packaged.clone(),
         }
     }
 
@@ -204,21 +205,27 @@ impl Platform {
     /// Runs what was live before, and what has events left.
     pub(super) async fn restore(&self) -> anyhow::Result<()> {
         let store = &self.services.store;
-        let versions = Versions::read(store.as_ref(), None).await?;
-        let page = store.query(APPS, "", None, MOST_APPS, Order::Ascending).await?;
-        for (app, _) in page.entries {
-            self.run_app(&app, &versions).await?;
+        let versions = Versions::read(store.as_ref(), None);
+        let apps = store.query(APPS, "", None, MOST_APPS, Order::Ascending);
+        let (versions, page) = tokio::try_join!(versions, apps)?;
+        for (app, row) in page.entries {
+            let record: AppRecord = serde_json::from_slice(&row.value)?;
+            self.run_app(&app, &record, &versions).await?;
         }
         Ok(())
     }
 
     /// Runs an app as it is kept; whether all that it wants could be loaded.
-    pub(super) async fn run_app(&self, app: &str, versions: &Versions) -> Result<bool, StoreError> {
-        let (record, _) = AppRecord::read(self.services.store.as_ref(), app).await?;
+    pub(super) async fn run_app(
+        &self,
+        app: &str,
+        record: &AppRecord,
+        versions: &Versions,
+    ) -> Result<bool, StoreError> {
         let (mut loaded, mut wanted) = (Vec::new(), 0);
         for version in versions.iter().filter(|version| version.app == app) {
             let runs = self.fleet().running(&version.function, version.number).is_some();
-            if !runs && self.is_wanted(version, &record).await? {
+            if !runs && self.is_wanted(version, record).await? {
                 wanted += 1;
                 loaded.extend(self.load_or_complain(version).await);
             }
@@ -232,6 +239,10 @@ impl Platform {
         let live = record.live().get(&version.function);
         if live.is_some_and(|split| split.has(version.number)) {
             return Ok(true);
+        }
+        // What is handed brings its version with it.
+        if self.config.handles == Handles::Handed {
+            return Ok(false);
         }
         let queue = queue_of(&version.function, version.number);
         Ok(self.services.store.depth(&queue).await? != Depth::default())
@@ -251,13 +262,18 @@ impl Platform {
     pub(super) async fn load(&self, version: &VersionRecord) -> Result<Deployable, DeployError> {
         let manifest = version.alone()?;
         let gone = || StoreError(format!("component `{}` is missing", version.digest));
-        let object = self.services.store.open(COMPONENTS, &version.digest).await?;
-        let bytes = read_all(object.ok_or_else(gone)?.as_ref()).await?;
         let (sandbox, places, file) = (self.sandbox.clone(), self.places(), version.file.clone());
-        let linking = tokio::task::spawn_blocking(move || {
-            deploy::link(&sandbox, &manifest, &file, &places, |_| Ok(bytes.clone()))
-        });
-        let linked = linking.await.map_err(StoreError::new)??;
+        let linked = if places.has_code(&version.digest) {
+            let digest = version.digest.clone();
+            let found = move |_: &Function| Ok(Source::Packaged(digest.clone()));
+            tokio::task::spawn_blocking(move || deploy::link(&sandbox, &manifest, &file, &places, found))
+        } else {
+            let object = self.services.store.open(COMPONENTS, &version.digest).await?;
+            let bytes = read_all(object.ok_or_else(gone)?.as_ref()).await?;
+            let found = move |_: &Function| Ok(Source::Bytes(bytes.clone()));
+            tokio::task::spawn_blocking(move || deploy::link(&sandbox, &manifest, &file, &places, found))
+        };
+        let linked = linked.await.map_err(StoreError::new)??;
         linked.into_iter().next().ok_or_else(|| gone().into())
     }
 }
@@ -284,6 +300,7 @@ pub fn check(file: &Path, component_dirs: &[PathBuf]) -> anyhow::Result<Result<D
     let places = Places {
         components: component_dirs.to_vec(),
         cache: None,
+        packaged: None,
     };
     let checked = deploy::load(&sandbox, file, &places);
     Ok(checked.map(|(manifest, functions)| Deployed {

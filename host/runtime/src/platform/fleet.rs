@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Platform;
 use super::apps::Splits;
 use super::requests::Routed;
+use super::{Handles, Platform};
 use crate::deploy::Deployable;
 use crate::dispatch::{Dispatcher, drained};
 use crate::manifest::Function;
@@ -27,26 +27,34 @@ pub(super) struct Fleet {
 pub(super) struct Running {
     pub(super) app: String,
     pub(super) function: Deployable,
-    /// Stops the dispatcher of an event function.
+    /// Handles the events of an event function.
+    dispatcher: Option<Arc<Dispatcher>>,
+    /// Stops it.
     stop: CancellationToken,
     /// Set while it drains; cancelled when it is live again.
     drain: Option<CancellationToken>,
 }
 
 impl Running {
-    fn start(app: &str, function: Deployable, services: &Arc<Services>, sandbox: &Arc<Sandbox>) -> Self {
-        let stop = match &function.component.program {
+    pub(super) fn new(
+        app: &str,
+        function: Deployable,
+        services: &Arc<Services>,
+        sandbox: &Arc<Sandbox>,
+    ) -> Self {
+        let dispatcher = match &function.component.program {
             Program::Event(program) => {
                 let (sandbox, program) = (sandbox.clone(), program.clone());
                 let handler = Arc::new(Sandboxed { sandbox, program });
-                Dispatcher::start(services, function.spec.clone(), handler)
+                Some(Dispatcher::new(services, function.spec.clone(), handler))
             }
-            Program::Http(_) => CancellationToken::new(),
+            Program::Http(_) => None,
         };
         Self {
             app: app.to_owned(),
             function,
-            stop,
+            dispatcher,
+            stop: CancellationToken::new(),
             drain: None,
         }
     }
@@ -79,6 +87,22 @@ impl Fleet {
         self.running.get(&(function.to_owned(), version))
     }
 
+    /// What handles the events of a queue, where its version is loaded.
+    pub(super) fn dispatcher(&self, queue: &str) -> Option<Arc<Dispatcher>> {
+        let mut dispatchers = self
+            .running
+            .values()
+            .filter(|running| running.function.spec.queue() == queue);
+        dispatchers.find_map(|running| running.dispatcher.clone())
+    }
+
+    /// Loads a version that takes no new events.
+    pub(super) fn add(&mut self, running: Running) -> Option<Arc<Dispatcher>> {
+        let spec = &running.function.spec;
+        let at = (spec.name.clone(), spec.version);
+        self.running.entry(at).or_insert(running).dispatcher.clone()
+    }
+
     /// A version that answers requests.
     pub(super) fn routed(&self, matched: Matched, version: u64) -> Option<Routed> {
         let function = &self.running(matched.function(), version)?.function;
@@ -106,6 +130,14 @@ impl Fleet {
     pub(super) fn functions(&self) -> impl Iterator<Item = (&Running, &Split)> {
         let splits = self.live.values().flatten();
         splits.filter_map(|(name, split)| Some((self.running(name, split.heaviest())?, split)))
+    }
+
+    /// Those whose schedules fire.
+    pub(super) fn timed(&self) -> Vec<Arc<Function>> {
+        let functions = self.functions();
+        functions
+            .map(|(running, _)| running.function.spec.clone())
+            .collect()
     }
 
     /// A live function, in the version with the largest share.
@@ -168,21 +200,34 @@ impl Platform {
         fleet.live.insert(app.to_owned(), live);
         for function in arrived {
             let at = (function.spec.name.clone(), function.spec.version);
-            let start = || Running::start(app, function, &self.services, &self.sandbox);
-            fleet.running.entry(at).or_insert_with(start);
+            let new = || Running::new(app, function, &self.services, &self.sandbox);
+            let running = fleet.running.entry(at);
+            running.or_insert_with(|| self.started(new()));
         }
         // First the table, then the drains: what is not routed to any more is what drains.
         self.services.set_router(fleet.router());
         self.turn_drains(&mut fleet);
-        let timed: Vec<_> = fleet
-            .functions()
-            .map(|(running, _)| running.function.spec.clone())
-            .collect();
+        let timed = fleet.timed();
         drop(fleet);
-        self.scheduler.set(&timed);
+        if self.config.handles != Handles::Handed {
+            self.scheduler.set(&timed);
+        }
+    }
+
+    /// Lets a version that is loaded handle its queue, where queues are handled here.
+    fn started(&self, mut running: Running) -> Running {
+        let handled = self.config.handles == Handles::Queues;
+        if let Some(dispatcher) = running.dispatcher.as_ref().filter(|_| handled) {
+            running.stop = dispatcher.start();
+        }
+        running
     }
 
     fn turn_drains(&self, fleet: &mut Fleet) {
+        // Nothing waits for a drain where nothing runs by itself: what is loaded goes with the process.
+        if self.config.handles == Handles::Handed {
+            return;
+        }
         let mut versions = std::mem::take(&mut fleet.running);
         for running in versions.values_mut() {
             match (fleet.is_live(running), running.drain.take()) {

@@ -2,6 +2,7 @@
 //! seconds.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Platform;
@@ -34,6 +35,16 @@ impl Platform {
         });
     }
 
+    /// Runs what others deployed, where it was not looked for a while.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        let now = self.services.clock.now_ms();
+        let last = self.followed.fetch_max(now, Ordering::Relaxed);
+        match now.saturating_sub(last) < LOOK.as_millis() as u64 {
+            true => Ok(()),
+            false => self.follow_once().await,
+        }
+    }
+
     async fn follow_once(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.deploying.lock().await;
         let store = self.services.store.as_ref();
@@ -44,7 +55,7 @@ impl Platform {
                 continue;
             }
             let versions = Versions::read(store, None).await?;
-            match self.run_app(&app, &versions).await? {
+            match self.run_app(&app, &record, &versions).await? {
                 true => tracing::info!(app, "runs what another host deployed"),
                 false => tracing::warn!(app, "not all that another host deployed can be run here"),
             }

@@ -55,7 +55,7 @@ impl Going {
     /// Keeps how it went when the body of its answer, which is on its way to the client, has ended too.
     pub(super) fn answered(self, status: http::StatusCode, left: oneshot::Receiver<Leftover>) {
         let services = self.call.services.clone();
-        services.spawn(async move {
+        services.spawn_leftover(async move {
             let Ok(left) = left.await else { return };
             let ended = Ended {
                 status,

@@ -8,6 +8,7 @@ mod deployment;
 mod exported;
 mod fleet;
 mod following;
+mod handed;
 mod handled;
 mod replay;
 mod requests;
@@ -15,6 +16,7 @@ mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -35,7 +37,7 @@ pub use self::versions::{KEPT, VersionInfo, VersionState};
 use self::fleet::Fleet;
 use crate::clock::SystemClock;
 use crate::deploy::FunctionInfo;
-use crate::dispatch::{DeadLetters, NoRoom, Places, complete_joins, has_room};
+use crate::dispatch::{DeadLetters, Dispatcher, NoRoom, Places, completes_joins, has_room};
 use crate::effects::Draft;
 use crate::event::Event;
 use crate::inference::Inference;
@@ -66,6 +68,22 @@ pub struct PlatformConfig {
     pub shared: bool,
     /// Buckets of others: only notices change what is in them.
     pub attached: BTreeSet<String>,
+    /// What is handled here.
+    pub handles: Handles,
+    /// A folder that is only read, with the machine code of components by their digests, beside what is compiled here.
+    pub packaged: Option<PathBuf>,
+}
+
+/// What a platform handles of the events that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handles {
+    /// The queues of all functions.
+    Queues,
+    /// None: others on the same store handle them.
+    Nothing,
+    /// What it is handed. Nothing runs by itself, as the process stands still in between: no queue is claimed, no
+    /// schedule fires, nobody is followed.
+    Handed,
 }
 
 impl PlatformConfig {
@@ -80,6 +98,8 @@ impl PlatformConfig {
             spans: Spans::default(),
             shared: false,
             attached: BTreeSet::new(),
+            handles: Handles::Queues,
+            packaged: None,
         }
     }
 }
@@ -124,6 +144,9 @@ pub struct Platform {
     scheduler: Scheduler,
     fleet: Arc<RwLock<Fleet>>,
     deploying: tokio::sync::Mutex<()>,
+    joins: Arc<Dispatcher>,
+    /// When it was looked at last what others deployed.
+    followed: AtomicU64,
 }
 
 impl Platform {
@@ -140,7 +163,12 @@ impl Platform {
         let services = Services::in_world(world, store, inference, config.places.clone(), config.requests);
         let sandbox = Arc::new(Sandbox::new(config.pool).map_err(engine_error)?);
         let platform = Arc::new(Self {
-            jobs: Jobs::start(services.clone()),
+            jobs: match config.handles {
+                Handles::Handed => Jobs::new(services.clone()),
+                _ => Jobs::start(services.clone()),
+            },
+            joins: completes_joins(&services),
+            followed: AtomicU64::new(services.clock.now_ms()),
             scheduler: Scheduler::new(services.clone()),
             config,
             sandbox,
@@ -148,9 +176,11 @@ impl Platform {
             deploying: tokio::sync::Mutex::new(()),
             services,
         });
-        complete_joins(&platform.services);
         platform.restore().await?;
-        if platform.config.shared {
+        if platform.config.handles == Handles::Queues {
+            platform.joins.start();
+        }
+        if platform.config.shared && platform.config.handles != Handles::Handed {
             platform.follow_other_hosts();
         }
         Ok(platform)

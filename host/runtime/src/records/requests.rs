@@ -250,7 +250,7 @@ pub fn keep(services: &Arc<Services>, handled: Handled) {
     let requests = &services.records.requests;
     if requests.push(handled) {
         let (interval, writing) = (requests.bounds.interval, services.clone());
-        services.spawn(async move {
+        services.spawn_leftover(async move {
             let pause = writing.clock.sleep(interval);
             writing.stopping.run_until_cancelled(pause).await;
             if let Err(error) = writing.records.write_requests().await {

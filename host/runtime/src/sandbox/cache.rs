@@ -78,6 +78,26 @@ impl Component {
     pub fn load(sandbox: &Sandbox, bytes: &[u8], folder: Option<&Path>) -> Result<Self, ComponentError> {
         let digest = sha256_hex(bytes);
         let compiled = compile(sandbox, &as_released(bytes), &digest, folder)?;
+        Self::linked(sandbox, &compiled, digest)
+    }
+
+    /// Links a component of which there is machine code in a file that nobody but the operator writes.
+    pub fn packaged(sandbox: &Sandbox, digest: &str, file: &Path) -> Result<Self, ComponentError> {
+        let unfit = |error: wasmtime::Error| {
+            ComponentError::Invalid(format!(
+                "the machine code `{}` is of no use here: {error:#}",
+                file.display()
+            ))
+        };
+        let compiled = deserialize(sandbox.engine(), file).map_err(unfit)?;
+        Self::linked(sandbox, &compiled, digest.to_owned())
+    }
+
+    fn linked(
+        sandbox: &Sandbox,
+        compiled: &wasmtime::component::Component,
+        digest: String,
+    ) -> Result<Self, ComponentError> {
         let engine = sandbox.engine();
         let kind = compiled.component_type();
         let exports: Vec<String> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
@@ -102,8 +122,8 @@ impl Component {
         });
         let link = |error: wasmtime::Error| ComponentError::Import(format!("{error:#}"));
         let mut linker = sandbox.linker().clone();
-        let stubs = add_stubs(&mut linker, &compiled).map_err(link)?;
-        let pre = linker.instantiate_pre(&compiled).map_err(link)?;
+        let stubs = add_stubs(&mut linker, compiled).map_err(link)?;
+        let pre = linker.instantiate_pre(compiled).map_err(link)?;
         let program = match (has_function("handle"), has_function("handle-batch"), is_http) {
             (true, false, _) => Program::Event(Arc::new(EventFunction::single(pre).map_err(link)?)),
             (false, true, _) => Program::Event(Arc::new(EventFunction::batch(pre).map_err(link)?)),
@@ -154,13 +174,19 @@ fn load_kept(engine: &wasmtime::Engine, file: &Path) -> Option<wasmtime::compone
     if !file.exists() {
         return None;
     }
-    // SAFETY: the folder is written by this host alone (mode 0700), each file by rename after it was
-    // complete, and the engine refuses artefacts of another configuration or version.
-    #[allow(unsafe_code)]
-    let loaded = unsafe { wasmtime::component::Component::deserialize_file(engine, file) };
-    loaded
+    deserialize(engine, file)
         .inspect_err(|error| tracing::warn!(file = %file.display(), %error, "cached component is unusable"))
         .ok()
+}
+
+fn deserialize(engine: &wasmtime::Engine, file: &Path) -> wasmtime::Result<wasmtime::component::Component> {
+    // SAFETY: the folder of the cache is written by this host alone (mode 0700), each file by rename after it was
+    // complete; that of a package by whoever installed the host beside it. The engine refuses artefacts of another
+    // configuration or version, or for features that this processor lacks.
+    #[allow(unsafe_code)]
+    unsafe {
+        wasmtime::component::Component::deserialize_file(engine, file)
+    }
 }
 
 fn keep(file: &Path, artefact: &[u8]) -> std::io::Result<()> {

@@ -88,7 +88,7 @@ impl Drop for Sandbox {
     }
 }
 
-fn config(pool: Pool) -> Config {
+pub(super) fn config(pool: Pool) -> Config {
     let mut slots = PoolingAllocationConfig::new();
     slots
         .total_component_instances(pool.instances)

@@ -10,6 +10,7 @@ mod instances;
 mod invoke;
 mod meter;
 mod outbound;
+mod portable;
 mod printed;
 
 pub(crate) use cache::forget_code;
@@ -20,6 +21,7 @@ pub use http::{Answered, Body, HttpFunction, Leftover};
 pub use identity::{batch_id, derived_id};
 pub use invoke::{EventFunction, Failure, Outcome, Sandboxed, Usage};
 pub(crate) use outbound::resolve;
+pub use portable::portable_code;
 
 /// A digest as it is written everywhere: lower-case hex of the SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {

@@ -53,22 +53,37 @@ impl Scheduler {
             stop.clone(),
         );
         before.cancel();
-        for function in functions {
-            for (index, trigger) in function.triggers.iter().enumerate() {
-                if let Trigger::Schedule(schedule) = trigger {
-                    let timer = Timer {
-                        services: self.services.clone(),
-                        function: function.name.clone(),
-                        index,
-                        schedule: schedule.clone(),
-                    };
-                    let stop = stop.clone();
-                    self.services.spawn(async move {
-                        stop.run_until_cancelled(timer.run()).await;
-                    });
-                }
-            }
+        for timer in self.timers(functions) {
+            let stop = stop.clone();
+            self.services.spawn(async move {
+                stop.run_until_cancelled(timer.run()).await;
+            });
         }
+    }
+
+    /// Fires what is due of the schedules of these functions.
+    pub async fn fire_due(&self, functions: &[Arc<Function>]) -> Result<(), CommitError> {
+        for timer in self.timers(functions) {
+            timer.fire_due().await?;
+        }
+        Ok(())
+    }
+
+    fn timers(&self, functions: &[Arc<Function>]) -> impl Iterator<Item = Timer> {
+        functions.iter().flat_map(move |function| {
+            let schedules = function.triggers.iter().enumerate();
+            schedules.filter_map(move |(index, trigger)| {
+                let Trigger::Schedule(schedule) = trigger else {
+                    return None;
+                };
+                Some(Timer {
+                    services: self.services.clone(),
+                    function: function.name.clone(),
+                    index,
+                    schedule: schedule.clone(),
+                })
+            })
+        })
     }
 }
 
@@ -148,17 +163,38 @@ impl Timer {
         match plan(&self.schedule, last, now) {
             Plan::Wait(time) => self.services.clock.sleep_until(time).await,
             Plan::Fire(time) if !self.has_room(time).await? => self.services.clock.sleep(PAUSE).await,
-            Plan::Fire(time) => match self.fire(time, last, version).await {
-                // Its row is there: it fired before `last` was set back.
-                Err(CommitError::Conflict { key, .. }) if key == self.key(&shown(time)) => {
-                    self.pass_over(time, version).await?;
-                }
-                fired => fired?,
-            },
+            Plan::Fire(time) => self.fire_or_pass_over(time, last, version).await?,
             Plan::PassOver(time) => self.pass_over(time, version).await?,
             Plan::End => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Fires all that is due, and waits for nothing.
+    async fn fire_due(&self) -> Result<(), CommitError> {
+        loop {
+            let now = self.services.clock.now_ms();
+            let Some((last, version)) = self.last().await? else {
+                return unless_another_was_first(self.begin(now).await);
+            };
+            let went_on = match plan(&self.schedule, last, now) {
+                Plan::Wait(_) | Plan::End => return Ok(()),
+                Plan::Fire(time) if !self.has_room(time).await? => return Ok(()),
+                Plan::Fire(time) => self.fire_or_pass_over(time, last, version).await,
+                Plan::PassOver(time) => self.pass_over(time, version).await,
+            };
+            unless_another_was_first(went_on)?;
+        }
+    }
+
+    async fn fire_or_pass_over(&self, time: u64, last: u64, version: u64) -> Result<(), CommitError> {
+        match self.fire(time, last, version).await {
+            // Its row is there: it fired before `last` was set back.
+            Err(CommitError::Conflict { key, .. }) if key == self.key(&shown(time)) => {
+                self.pass_over(time, version).await
+            }
+            fired => fired,
+        }
     }
 
     /// Whether its function takes one more event. A fire that has to wait is late, and in the end a missed one.
@@ -289,6 +325,14 @@ impl Timer {
 
     fn key(&self, name: &str) -> String {
         format!("{}/{}/{name}", self.function, self.index)
+    }
+}
+
+/// Another host fired: the next look sees it.
+fn unless_another_was_first(done: Result<(), CommitError>) -> Result<(), CommitError> {
+    match done {
+        Err(CommitError::Conflict { .. } | CommitError::Lost { .. }) => Ok(()),
+        done => done,
     }
 }
 

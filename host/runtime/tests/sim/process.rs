@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 use tidegate_runtime::dispatch::{
-    DeadLetter, DeadLetters, Dispatcher, Handler, LetterFilter, NoRoom, complete_joins, drained, has_room,
+    DeadLetter, DeadLetters, Dispatcher, Handler, LetterFilter, NoRoom, completes_joins, drained, has_room,
 };
 use tidegate_runtime::effects::Draft;
 use tidegate_runtime::event::Event;
@@ -60,13 +60,13 @@ impl Process {
         }
         process.turn(&versions);
         drop(versions);
-        complete_joins(&process.services);
+        completes_joins(&process.services).start();
         process
     }
 
     fn run(&self, version: Arc<Function>) {
         let queue = version.queue();
-        let stop = Dispatcher::start(&self.services, version, self.handler.clone());
+        let stop = Dispatcher::new(&self.services, version, self.handler.clone()).start();
         self.stops.lock().unwrap().insert(queue, stop);
     }
 

@@ -6,6 +6,7 @@ mod contract;
 mod declared;
 mod faults;
 mod hosts;
+mod lambda;
 mod modules;
 mod notices;
 mod terraform;

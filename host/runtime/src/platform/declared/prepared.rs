@@ -8,7 +8,7 @@ use toml::Table;
 
 use super::settled::{Seen, Settled, digest};
 use super::{FILE, Look, words};
-use crate::deploy::{self, Deployable};
+use crate::deploy::{self, Deployable, Source};
 use crate::manifest::Function;
 use crate::platform::Platform;
 use crate::platform::apps::{AppRecord, Shares};
@@ -169,8 +169,11 @@ impl Platform {
         let bytes = bytes(source, declaration, lying).await?;
         let (sandbox, places) = (self.sandbox.clone(), self.places());
         let linking = tokio::task::spawn_blocking(move || {
-            let bytes_of = |_: &Function| bytes.as_ref().map(|bytes| bytes.to_vec()).map_err(Clone::clone);
-            deploy::load_text(&sandbox, &text, FILE, &places, bytes_of)
+            let source_of = |_: &Function| {
+                let bytes = bytes.as_ref().map_err(Clone::clone)?;
+                Ok(Source::Bytes(bytes.to_vec()))
+            };
+            deploy::load_text(&sandbox, &text, FILE, &places, source_of)
         });
         let linked = linking.await.map_err(StoreError::new)?;
         let linked = linked.map_err(|mistakes| words::told(&mistakes));

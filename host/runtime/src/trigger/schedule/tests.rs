@@ -338,3 +338,19 @@ async fn a_fire_whose_row_is_there_is_not_repeated_when_the_clock_was_set_back()
     assert_eq!(host.fired().await, [NEW_YEAR + HOUR, NEW_YEAR + 2 * HOUR]);
     host.stop().await;
 }
+
+#[tokio::test]
+async fn asked_what_is_due_schedules_fire_just_that_and_wait_for_nothing() {
+    let (store, clock) = (store(), Arc::new(ManualClock::new(NEW_YEAR)));
+    let hourly = functions("0 * * * *", "run_all");
+    let host = Host::start(&store, &clock, &[]);
+    host.services.set_router(Router::new(&hourly));
+    host.scheduler.fire_due(&hourly).await.unwrap();
+    assert_eq!(host.last().await, Some(NEW_YEAR));
+    clock.set(NEW_YEAR + 2 * HOUR);
+    for _ in 0..2 {
+        host.scheduler.fire_due(&hourly).await.unwrap();
+    }
+    assert_eq!(host.fired().await, [NEW_YEAR + HOUR, NEW_YEAR + 2 * HOUR]);
+    host.stop().await;
+}
