@@ -1,7 +1,6 @@
 //! Buckets: those that manifests name, and publications into them from outside.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use bytes::Bytes;
 
@@ -101,7 +100,7 @@ impl Platform {
     }
 
     /// Refuses a manifest whose functions would write into a bucket of others.
-    pub(super) fn refuse_writes_to_others(&self, file: &Path, manifest: &Manifest) -> Result<(), Mistakes> {
+    pub(super) fn refuse_writes_to_others(&self, file: &str, manifest: &Manifest) -> Result<(), Mistakes> {
         let mut mistakes = Vec::new();
         for (path, function) in manifest.placed() {
             let granted = function.grants.objects.write.iter();
@@ -118,7 +117,7 @@ impl Platform {
                 mistakes.push(Mistake::new(format!("{path}.{key}"), None, message));
             }
         }
-        Mistakes::none(&file.display().to_string(), mistakes)
+        Mistakes::none(file, mistakes)
     }
 }
 

@@ -71,7 +71,7 @@ impl Platform {
         also: Option<StateWrite>,
     ) -> Result<Deployed, DeployError> {
         let app = &manifest.app.name;
-        self.refuse_writes_to_others(file, &manifest)?;
+        self.refuse_writes_to_others(file, manifest)?;
         for function in &manifest.functions {
             self.refuse_taken(app, function)?;
         }
