@@ -222,9 +222,9 @@ fn read(from: &mut Reader) -> Config {
         gateway: read_gateway(from),
         s3: S3Config {
             listen: from.address("s3.listen", local(9000)),
-            access_key: from.text("s3.access_key").unwrap_or_else(|| "tidegate".into()),
+            access_key: from.secret("s3.access_key").unwrap_or_else(|| "tidegate".into()),
             secret_key: from
-                .text("s3.secret_key")
+                .secret("s3.secret_key")
                 .unwrap_or_else(|| "tidegate-dev".into()),
             max_connections: from.count("s3.max_connections", 1024, 1..=100_000),
             upload_lifetime: from.duration("s3.upload_lifetime", "7d", ("1m", "365d")),
@@ -233,7 +233,7 @@ fn read(from: &mut Reader) -> Config {
             start: from.flag("worker.start", true),
             program: from.path("worker.program"),
             onnxruntime: from.path("worker.onnxruntime"),
-            token: from.text("worker.token"),
+            token: from.secret("worker.token"),
             infer_timeout: from.duration("worker.infer_timeout", "10s", ("10ms", "10m")),
             infer_wait: from.duration("worker.infer_wait", "10s", ("0s", "10m")),
         },
@@ -288,7 +288,7 @@ fn read_store(from: &mut Reader) -> StoreConfig {
 fn read_gateway(from: &mut Reader) -> GatewayConfig {
     GatewayConfig {
         listen: from.address("gateway.listen", local(8080)),
-        api_token: from.text("gateway.api_token"),
+        api_token: from.secret("gateway.api_token"),
         hosts: from.texts("gateway.hosts"),
         max_body: from.bytes("gateway.max_body", "8MiB", ("1KiB", "1GiB")),
         max_object: from.bytes("gateway.max_object", "5GiB", ("1KiB", "5TiB")),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -99,6 +99,33 @@ impl Reader {
             self.mistakes.push(format!("`{path}` is missing: {why}"));
         }
         text.unwrap_or_default()
+    }
+
+    /// A text that is nobody else's business: as it is, or in the file that the key with `_file` names.
+    pub(super) fn secret(&mut self, path: &str) -> Option<String> {
+        let named = format!("{path}_file");
+        if self.has(path) && self.has(&named) {
+            self.mistakes.push(format!(
+                "`{path}` and `{named}` are both set, expected one of them"
+            ));
+        }
+        let text = self.text(path);
+        match self.path(&named) {
+            Some(file) => self.content(&named, &file),
+            None => text,
+        }
+    }
+
+    /// What a file holds, without the end of its last line.
+    fn content(&mut self, path: &str, file: &Path) -> Option<String> {
+        let why = match std::fs::read_to_string(file) {
+            Ok(text) if text.trim_end().is_empty() => "is empty".to_owned(),
+            Ok(text) => return Some(text.trim_end().to_owned()),
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        self.mistakes
+            .push(format!("`{path}`: `{}` {why}", file.display()));
+        None
     }
 
     fn has(&self, path: &str) -> bool {

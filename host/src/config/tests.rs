@@ -105,6 +105,42 @@ fn buckets_of_others_are_attached_to_a_store_in_aws() {
 }
 
 #[test]
+fn secrets_may_lie_in_files_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (token, empty) = (file("token", "t0p\n"), file("empty", "\n"));
+    let text = format!(
+        "[gateway]\napi_token_file = {token:?}\n[s3]\naccess_key = \"a\"\nsecret_key_file = {token:?}\n\
+         [worker]\ntoken_file = {token:?}\n"
+    );
+    let config = Config::parse(&text, "t.toml").unwrap();
+    assert_eq!(config.gateway.api_token.as_deref(), Some("t0p"));
+    assert_eq!(config.worker.token.as_deref(), Some("t0p"));
+    assert_eq!(
+        (config.s3.access_key.as_str(), config.s3.secret_key.as_str()),
+        ("a", "t0p")
+    );
+
+    let text = format!(
+        "[gateway]\napi_token = \"t\"\napi_token_file = {token:?}\n[s3]\nsecret_key_file = {empty:?}\n\
+         [worker]\ntoken_file = \"/nowhere/token\"\n"
+    );
+    let message = Config::parse(&text, "t.toml").unwrap_err().to_string();
+    for part in [
+        "`gateway.api_token` and `gateway.api_token_file` are both set, expected one of them",
+        &format!("`s3.secret_key_file`: `{}` is empty", empty.display()),
+        "`worker.token_file`: `/nowhere/token` cannot be read: No such file",
+    ] {
+        assert!(message.contains(part), "missing: {part}\n{message}");
+    }
+    assert!(!message.contains("t0p"), "{message}");
+}
+
+#[test]
 fn a_file_that_is_no_toml_names_the_line() {
     let message = Config::parse("drain = \"1s\"\n[gateway\n", "t.toml")
         .unwrap_err()
