@@ -1,7 +1,9 @@
 //! The worker's client of the host: one method for each call of the protocol under `/worker/v1`.
 
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -102,8 +104,8 @@ pub struct Registration<'a> {
     pub devices: &'a [Device],
     /// The kinds of job it takes.
     pub kinds: &'a [&'a str],
-    /// Where it serves inference.
-    pub inference_addr: String,
+    /// Where it serves inference, if it does.
+    pub inference_addr: Option<String>,
 }
 
 /// The host, as a worker sees it.
@@ -121,8 +123,8 @@ struct Heartbeat {
 }
 
 impl Host {
-    /// A client of the host at `address`, for example `http://127.0.0.1:8080`.
-    pub fn new(address: &str, token: &str) -> anyhow::Result<Self> {
+    /// A client of the host at `address`, for example `http://127.0.0.1:8080`; `ca` is what it trusts for `https://`.
+    pub fn new(address: &str, token: &str, ca: Option<&Path>) -> anyhow::Result<Self> {
         let base = Url::parse(address)
             .map_err(|e| anyhow::anyhow!("the host's address `{address}` is not a URL: {e}"))?;
         anyhow::ensure!(
@@ -131,12 +133,20 @@ impl Host {
         );
         // reqwest wants the process's cryptography chosen before it makes a client; that it was chosen already is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .read_timeout(READ_TIMEOUT)
-            .build()?;
+        let mut client = reqwest::Client::builder().no_proxy().read_timeout(READ_TIMEOUT);
+        match ca {
+            Some(ca) => {
+                for certificate in certificates(ca)? {
+                    client = client.add_root_certificate(certificate);
+                }
+            }
+            None => anyhow::ensure!(
+                base.scheme() != "https",
+                "the host's address `{address}` is of a host that presents a certificate; `--host-ca` names what to trust"
+            ),
+        }
         Ok(Self {
-            client,
+            client: client.build()?,
             base,
             token: token.to_owned(),
         })
@@ -258,6 +268,15 @@ impl Host {
     }
 }
 
+fn certificates(file: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
+    let pem = std::fs::read(file)
+        .with_context(|| format!("the host's certificate `{}` cannot be read", file.display()))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem)
+        .with_context(|| format!("`{}` is no certificate (PEM)", file.display()))?;
+    anyhow::ensure!(!found.is_empty(), "`{}` holds no certificate", file.display());
+    Ok(found)
+}
+
 async fn send(call: &str, request: RequestBuilder) -> Result<Response, HostError> {
     let response = request.send().await.map_err(|e| unavailable(call, &e))?;
     let status = response.status();
@@ -299,5 +318,25 @@ fn unavailable(call: &str, error: &reqwest::Error) -> HostError {
     HostError::Unavailable {
         call: call.to_owned(),
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_a_host_says_what_it_lacks() {
+        let refused = |address: &str, ca: Option<&str>| {
+            let made = Host::new(address, "t", ca.map(Path::new));
+            made.unwrap_err().to_string()
+        };
+        assert!(refused("here", None).contains("`here` is not a URL"));
+        assert!(refused("https://host:8080", None).contains("`--host-ca` names what to trust"));
+        let missing = refused("https://host:8080", Some("/nowhere/ca.crt"));
+        assert!(missing.contains("`/nowhere/ca.crt` cannot be read"), "{missing}");
+        let none = refused("https://host:8080", Some("/dev/null"));
+        assert!(none.contains("`/dev/null` holds no certificate"), "{none}");
+        assert!(Host::new("http://host:8080", "t", None).is_ok());
     }
 }

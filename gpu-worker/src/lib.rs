@@ -1,12 +1,13 @@
 //! Tidegate's worker: a process beside the host that trains models and serves them.
 //!
-//! It dials the host ([`host`]), leases jobs one at a time and runs them ([`jobs`]), knows one kind of job, which
+//! It dials the host ([`host`]), tells whether it is known there ([`health`]), leases jobs one at a time and runs them ([`jobs`]), knows one kind of job, which
 //! trains a two-tower ranker ([`train`]) and exports it ([`onnx`]), and serves models to the host ([`inference`]).
 //! It never sees the host's state: objects under a lease are all it reads and writes.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod devices;
+pub mod health;
 pub mod host;
 pub mod inference;
 pub mod jobs;
@@ -14,54 +15,93 @@ pub mod onnx;
 pub mod settings;
 pub mod train;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tidegate_trace::{Exporter, Spans, Tuning};
+use tidegate_trace::{Endpoint, Exporter, Spans, Tuning};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tonic::transport::server::TcpIncoming;
 
+use health::Health;
 use host::Host;
 use inference::model::Limits;
 use inference::service::InferenceService;
 use inference::store::ModelStore;
-use settings::Settings;
+use jobs::Worker;
+use settings::{Part, Settings};
 
 /// Serves inference and works on jobs until `stop` turns true.
 pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let host = Host::new(&settings.host, &settings.token)?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("cannot listen for inference on `{}`", settings.listen))?;
-    let inference = listener.local_addr()?;
-    let limits = Limits {
-        threads: usize::from(settings.ort_threads),
-        ..Limits::default()
+    let host = Host::new(&settings.host, &settings.token, settings.host_ca.as_deref())?;
+    let health = Health::default();
+    let mut servers = JoinSet::new();
+    if let Some(address) = settings.health {
+        let listener = listen(address, "questions after its health").await?;
+        tracing::info!("health is told on http://{}", listener.local_addr()?);
+        servers.spawn(health.clone().answer(listener));
+    }
+    let (exporter, spans) = start_export(settings.otlp_endpoint.clone());
+    let mut inference = None;
+    if settings.does(Part::Inference) {
+        let listener = listen(settings.listen, "inference").await?;
+        inference = Some(listener.local_addr()?);
+        let limits = Limits {
+            threads: usize::from(settings.ort_threads),
+            ..Limits::default()
+        };
+        let service = InferenceService::new(Arc::new(ModelStore::new(limits)), host.clone(), spans.clone());
+        servers.spawn(serve_inference(service, listener, stop.clone()));
+    }
+    let worker = Worker {
+        kinds: if settings.does(Part::Jobs) {
+            jobs::KINDS
+        } else {
+            &[]
+        },
+        name: settings
+            .name
+            .unwrap_or_else(|| format!("worker-{}", std::process::id())),
+        host,
+        inference,
+        health,
+        spans,
     };
-    let (exporter, spans) = match settings.otlp_endpoint {
-        Some(endpoint) => {
-            let (exporter, spans) = Exporter::start(endpoint, Tuning::default(), "tidegate-worker");
-            (Some(exporter), spans)
-        }
-        None => (None, Spans::default()),
-    };
-    let service = InferenceService::new(Arc::new(ModelStore::new(limits)), host.clone(), spans.clone());
-    let name = settings
-        .name
-        .unwrap_or_else(|| format!("worker-{}", std::process::id()));
-    let mut stopping = stop.clone();
-    let stopped = async move {
-        let _ = stopping.wait_for(|stop| *stop).await;
-    };
-    let serve = tonic::transport::Server::builder()
-        .add_service(service.into_server())
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stopped);
-    let serving = tokio::spawn(serve);
-    jobs::work(host, name, inference, spans, stop).await;
-    serving.abort();
+    worker.work(stop).await;
+    drop(servers);
     if let Some(exporter) = exporter {
         exporter.finish().await;
     }
     Ok(())
+}
+
+async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen for {what} on `{address}`"))
+}
+
+/// Exports spans where there is a collector to take them.
+fn start_export(collector: Option<Endpoint>) -> (Option<Exporter>, Spans) {
+    match collector {
+        None => (None, Spans::default()),
+        Some(endpoint) => {
+            let (exporter, spans) = Exporter::start(endpoint, Tuning::default(), "tidegate-worker");
+            (Some(exporter), spans)
+        }
+    }
+}
+
+async fn serve_inference(service: InferenceService, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    let stopped = async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let served = tonic::transport::Server::builder()
+        .add_service(service.into_server())
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stopped)
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "inference is not served any more");
+    }
 }

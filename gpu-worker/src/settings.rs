@@ -1,9 +1,19 @@
 //! What the worker is told at its start, by its host or by a person.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tidegate_trace::Endpoint;
+
+/// One part of what a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Leases jobs and runs them.
+    Jobs,
+    /// Answers inference requests.
+    Inference,
+}
 
 /// Tidegate's worker: leases training jobs from a host and serves inference to it.
 #[derive(Debug, Clone, Parser)]
@@ -12,12 +22,21 @@ pub struct Settings {
     /// Where the host listens, for example http://127.0.0.1:8080
     #[arg(long, env = "TIDEGATE_HOST")]
     pub host: String,
+    /// A certificate (PEM) to trust for a host at `https://`
+    #[arg(long, env = "TIDEGATE_HOST_CA")]
+    pub host_ca: Option<PathBuf>,
     /// Proves to the host that this is its worker
     #[arg(long, env = "TIDEGATE_WORKER_TOKEN", hide_env_values = true)]
     pub token: String,
     /// The worker's name; made from the process id when left out
     #[arg(long, env = "TIDEGATE_WORKER_NAME")]
     pub name: Option<String>,
+    /// The one part of the work that this worker does; both when left out
+    #[arg(long, env = "TIDEGATE_WORKER_ONLY")]
+    pub only: Option<Part>,
+    /// Where to answer `GET /health` over plain HTTP: 200 as long as the host knows this worker, else 503
+    #[arg(long, env = "TIDEGATE_HEALTH_LISTEN")]
+    pub health: Option<SocketAddr>,
     /// Where to serve inference; port 0 takes a free one
     #[arg(long, env = "TIDEGATE_INFERENCE_LISTEN", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
@@ -30,4 +49,11 @@ pub struct Settings {
     /// Go on when standard input ends; a worker that is somebody's child ends with its parent instead
     #[arg(long)]
     pub standalone: bool,
+}
+
+impl Settings {
+    /// Whether this worker does a part of the work.
+    pub fn does(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
 }

@@ -12,6 +12,7 @@ use tidegate_trace::{Kind, Span, Spans, now_ns};
 use tokio::sync::watch;
 
 use crate::devices;
+use crate::health::Health;
 use crate::host::{Host, HostError, Job, Leased, Registration};
 use crate::train;
 use lease::{HostSession, keep};
@@ -22,86 +23,92 @@ const LEASE_WAIT: Duration = Duration::from_secs(20);
 /// Longest pause after a failed call.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Registers, then leases and runs jobs until `stop` turns true.
-pub async fn work(
-    host: Host,
-    worker: String,
-    inference: SocketAddr,
-    spans: Spans,
-    stop: watch::Receiver<bool>,
-) {
-    let mut stopping = stop.clone();
-    tokio::select! {
-        () = serve(&host, &worker, inference, &spans, &stop) => {}
-        _ = stopping.wait_for(|stop| *stop) => {}
-    }
+/// The kinds of job that there are.
+pub const KINDS: &[&str] = &[train::KIND];
+
+/// A worker, as its host knows it.
+#[derive(Debug)]
+pub struct Worker {
+    /// The host.
+    pub host: Host,
+    /// Its name.
+    pub name: String,
+    /// The kinds of job that it takes; with none, it asks for jobs only to learn whether the host is still there.
+    pub kinds: &'static [&'static str],
+    /// Where it serves inference, if it does.
+    pub inference: Option<SocketAddr>,
+    /// Who is told whether the host knows it.
+    pub health: Health,
+    /// Where spans go.
+    pub spans: Spans,
 }
 
-async fn serve(
-    host: &Host,
-    worker: &str,
-    inference: SocketAddr,
-    spans: &Spans,
-    stop: &watch::Receiver<bool>,
-) {
-    let mut pause = Duration::from_millis(100);
-    loop {
-        let failed = match attend(host, worker, inference, spans, stop, &mut pause).await {
-            Ok(()) => continue,
-            Err(error) => error,
-        };
-        tracing::warn!("{failed}; trying again in {pause:?}");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Registers and leases until a call fails: a host that restarted knows its workers no more.
-async fn attend(
-    host: &Host,
-    worker: &str,
-    inference: SocketAddr,
-    spans: &Spans,
-    stop: &watch::Receiver<bool>,
-    pause: &mut Duration,
-) -> Result<(), HostError> {
-    let devices = devices::list();
-    let kinds = [train::KIND];
-    let inference_addr = inference.to_string();
-    host.register(&Registration {
-        worker,
-        devices: &devices,
-        kinds: &kinds,
-        inference_addr,
-    })
-    .await?;
-    tracing::info!(worker, %inference, "registered");
-    loop {
-        let leased = host.lease(worker, &kinds, LEASE_WAIT).await?;
-        *pause = Duration::from_millis(100);
-        if let Some(leased) = leased {
-            run(host, leased, spans, stop).await;
+impl Worker {
+    /// Registers, then leases and runs jobs until `stop` turns true.
+    pub async fn work(&self, stop: watch::Receiver<bool>) {
+        let mut stopping = stop.clone();
+        tokio::select! {
+            () = self.serve(&stop) => {}
+            _ = stopping.wait_for(|stop| *stop) => {}
         }
     }
-}
 
-/// Runs one job to its end, whatever it is.
-async fn run(host: &Host, leased: Leased, spans: &Spans, stop: &watch::Receiver<bool>) {
-    let since = now_ns();
-    let (id, kind, attempt) = (leased.job.id.clone(), leased.job.kind.clone(), leased.job.attempt);
-    tracing::info!(job = id, kind, attempt, "job started");
-    let session = Arc::new(HostSession::new(host.clone(), &leased));
-    let keeper = tokio::spawn(keep(session.clone(), stop.clone()));
-    let (working, config) = (session.clone(), leased.job.config.clone());
-    let ended = tokio::task::spawn_blocking(move || execute(&kind, &config, &working)).await;
-    let ended = ended.unwrap_or_else(|panic| Err(JobError::Transient(format!("the job panicked: {panic}"))));
-    spans.record(|| span(&leased.job, since, &ended));
-    match &ended {
-        Ok(_) => tracing::info!(job = id, "job completed"),
-        Err(error) => tracing::warn!(job = id, "job ended: {error}"),
+    async fn serve(&self, stop: &watch::Receiver<bool>) {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let failed = match self.attend(stop, &mut pause).await {
+                Ok(()) => continue,
+                Err(error) => error,
+            };
+            self.health.note(false);
+            tracing::warn!("{failed}; trying again in {pause:?}");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
-    session.conclude(ended).await;
-    keeper.abort();
+
+    /// Registers and leases until a call fails: a host that restarted knows its workers no more.
+    async fn attend(&self, stop: &watch::Receiver<bool>, pause: &mut Duration) -> Result<(), HostError> {
+        let devices = devices::list();
+        self.host
+            .register(&Registration {
+                worker: &self.name,
+                devices: &devices,
+                kinds: self.kinds,
+                inference_addr: self.inference.map(|address| address.to_string()),
+            })
+            .await?;
+        self.health.note(true);
+        let inference = self.inference.map(tracing::field::display);
+        tracing::info!(worker = self.name, inference, "registered");
+        loop {
+            let leased = self.host.lease(&self.name, self.kinds, LEASE_WAIT).await?;
+            *pause = Duration::from_millis(100);
+            if let Some(leased) = leased {
+                self.run(leased, stop).await;
+            }
+        }
+    }
+
+    /// Runs one job to its end, whatever it is.
+    async fn run(&self, leased: Leased, stop: &watch::Receiver<bool>) {
+        let since = now_ns();
+        let (id, kind, attempt) = (leased.job.id.clone(), leased.job.kind.clone(), leased.job.attempt);
+        tracing::info!(job = id, kind, attempt, "job started");
+        let session = Arc::new(HostSession::new(self.host.clone(), &leased));
+        let keeper = tokio::spawn(keep(session.clone(), stop.clone()));
+        let (working, config) = (session.clone(), leased.job.config.clone());
+        let ended = tokio::task::spawn_blocking(move || execute(&kind, &config, &working)).await;
+        let ended =
+            ended.unwrap_or_else(|panic| Err(JobError::Transient(format!("the job panicked: {panic}"))));
+        self.spans.record(|| span(&leased.job, since, &ended));
+        match &ended {
+            Ok(_) => tracing::info!(job = id, "job completed"),
+            Err(error) => tracing::warn!(job = id, "job ended: {error}"),
+        }
+        session.conclude(ended).await;
+        keeper.abort();
+    }
 }
 
 /// The span of the work on a job.

@@ -153,6 +153,11 @@ async fn lease(
     Extension(caller): Extension<Caller>,
     Json(asked): Json<Lease>,
 ) -> Result<Response, ApiError> {
+    if faces.stopping.is_cancelled() {
+        // It asks again later, and perhaps another host.
+        let message = "the host is being stopped";
+        return Err(ApiError::busy(StatusCode::SERVICE_UNAVAILABLE, message));
+    }
     let (hand_over, handed) = tokio::sync::oneshot::channel();
     // A task of its own: a job that was claimed is held, or given back when its worker has gone meanwhile.
     tokio::spawn(async move {

@@ -11,13 +11,17 @@ use crate::store::{CommitError, Delivery, Receipt, StoreError};
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Jobs {
-    /// Hands out the next job of these kinds; waits up to `wait` for one.
+    /// Hands out the next job of these kinds; waits up to `wait` for one. A worker that takes no kind at all only
+    /// learns that its host is still there.
     pub async fn lease(
         &self,
         worker: &str,
         kinds: &[String],
         wait: Duration,
     ) -> Result<Option<Leased>, StoreError> {
+        if kinds.is_empty() {
+            self.services.clock.sleep(wait).await;
+        }
         let share = wait / (kinds.len().max(1) as u32);
         for kind in kinds {
             let claimed = self.services.store.claim(&queue(kind), 1, share).await?;

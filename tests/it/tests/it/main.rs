@@ -23,3 +23,4 @@ mod upload;
 mod uploads;
 mod versions;
 mod watch;
+mod workers;

@@ -1,0 +1,105 @@
+//! Workers that no host started: each dials its host with a token, and does one part of the work.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use tidegate_harness::{Api, Host, Install, Options, until};
+use tidegate_it::{Flavour, Scene, interactions, settled_run};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+const TOKEN: &str = "a-token-of-this-test";
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A worker's process; killed when dropped.
+struct Worker {
+    health: Api,
+    _process: Child,
+}
+
+impl Worker {
+    async fn start(arguments: &[&str]) -> Result<Self> {
+        let program = Install::find()?.tidegate.with_file_name("tidegate-worker");
+        let mut process = Command::new(&program)
+            .args(["--standalone", "--health", "127.0.0.1:0"])
+            .args(arguments)
+            .env("TIDEGATE_WORKER_TOKEN", TOKEN)
+            .env("RUST_LOG", "info")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", program.display()))?;
+        let mut lines = BufReader::new(process.stderr.take().context("no output")?).lines();
+        let told = async {
+            while let Some(line) = lines.next_line().await? {
+                if let Some((_, address)) = line.split_once("health is told on http://") {
+                    return Ok(address.trim().to_owned());
+                }
+            }
+            anyhow::bail!("the worker ended before it told where its health is")
+        };
+        let address = tokio::time::timeout(LIMIT, told)
+            .await
+            .context("the worker tells nothing")??;
+        // Whatever else it says must find a reader.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(Self {
+            health: Api::new(&format!("http://{address}"), None)?,
+            _process: process,
+        })
+    }
+
+    async fn answers_with(&self, status: u16) -> Result<()> {
+        until(&format!("health {status}"), LIMIT, async || {
+            let (found, _) = self.health.get_raw("/health").await?;
+            Ok((found == status).then_some(()))
+        })
+        .await
+    }
+}
+
+/// A host that starts no worker, and takes those who know the token in a file.
+async fn host(scene: &Scene) -> Result<Host> {
+    let token = scene.file("worker-token", &format!("{TOKEN}\n"))?;
+    let config = format!("[worker]\nstart = false\ntoken_file = {token:?}\n");
+    let config = scene.file("host.toml", &config)?;
+    Host::start(Options {
+        env: vec![("TIDEGATE_CONFIG".into(), config.display().to_string())],
+        ..scene.options(scene.small_app()?)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_worker_trains_over_tls_while_another_answers_inference() -> Result<()> {
+    let scene = Scene::new()?;
+    let mut host = host(&scene).await?;
+    let ca = host.ready.ca.display().to_string();
+    let tls = ["--host", &host.ready.gateway_tls, "--host-ca", &ca];
+    let trainer = Worker::start(&[tls.as_slice(), &["--only", "jobs"]].concat()).await?;
+    let beside = ["--host", &host.ready.gateway, "--only", "inference"];
+    let answerer = Worker::start(&beside).await?;
+    trainer.answers_with(200).await?;
+    answerer.answers_with(200).await?;
+
+    let rows = interactions(4000, 3, Flavour::Clean);
+    host.bucket("data").put("raw/far.csv", rows).await?;
+    let run = settled_run(&host, "raw/far.csv").await?;
+    assert_eq!(run.state.as_deref(), Some("done"), "{run:#?}");
+    let asked = json!({ "user_id": 1, "item_ids": [0, 1, 2] });
+    let answer = host.https()?.post("/predict", &asked).await?;
+    assert_eq!(
+        answer["predictions"].as_array().map(Vec::len),
+        Some(3),
+        "{answer}"
+    );
+
+    host.interrupt()?;
+    let status = host.exited().await?;
+    assert!(status.success(), "{status}; {}", host.log_tail());
+    trainer.answers_with(503).await?;
+    answerer.answers_with(503).await
+}
