@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::build::Machine;
-use crate::setup::{cloud, observers, programs, terraform, tools};
+use crate::setup::{cloud, infra, observers, programs, terraform, tools};
 
 const HELP: &str = "\
 Checks the format, runs the lints, builds everything and runs every test.
@@ -49,15 +49,17 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
             tools::run(clippy.args(what).args(["--", "--deny", "warnings"]))
         })?;
     }
-    let (observers, servers, terraform) = tools::step("looking for the programs that tests run", || {
-        programs::find()?;
-        let folders = &machine.folders;
-        Ok((
-            observers::find(folders)?,
-            cloud::find(folders)?,
-            terraform::find(folders)?,
-        ))
-    })?;
+    let (observers, servers, terraform, infra) =
+        tools::step("looking for the programs that tests run", || {
+            programs::find()?;
+            let folders = &machine.folders;
+            Ok((
+                observers::find(folders)?,
+                cloud::find(folders)?,
+                terraform::find(folders)?,
+                infra::find(folders)?,
+            ))
+        })?;
     machine.build()?;
     tools::step("running the tests", || {
         let mut test = machine.cargo("test");
@@ -70,6 +72,7 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
             test.env("TIDEGATE_TERRAFORM", &terraform.program);
             test.env("TF_CLI_CONFIG_FILE", &terraform.config);
         }
+        test.env("TIDEGATE_INFRA", &infra);
         tools::run(machine.equip(test.args(args)))
     })
 }

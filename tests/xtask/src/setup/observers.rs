@@ -1,7 +1,6 @@
 //! What tests look on with: OpenTelemetry's own protobufs and Prometheus' own parser, as Python packages.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -18,17 +17,6 @@ pub fn find(folders: &Folders) -> Result<PathBuf> {
         return Ok(home);
     }
     tools::note("fetching what tests look on with: PyPI's `opentelemetry-proto` and `prometheus_client`");
-    let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-    ]);
-    pip.args(["--upgrade", "--target"]).arg(&home).args(PACKAGES);
-    pip.env("PIP_ROOT_USER_ACTION", "ignore");
-    tools::output(&mut pip).context("cannot get the Python packages that tests look on with")?;
+    tools::pip_install(&PACKAGES, &home).context("cannot get the Python packages that tests look on with")?;
     Ok(home)
 }

@@ -99,6 +99,16 @@ pub fn apt_install(packages: &[&str], why: &str) -> Result<()> {
     apt(&install)
 }
 
+/// Puts Python packages into a folder of their own.
+pub fn pip_install(packages: &[&str], place: &Path) -> Result<()> {
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet"]);
+    pip.args(["--disable-pip-version-check", "--no-input"]);
+    pip.args(["--upgrade", "--target"]).arg(place).args(packages);
+    pip.env("PIP_ROOT_USER_ACTION", "ignore");
+    output(&mut pip).map(drop)
+}
+
 /// The cargo that started this, or the one on the search path. It learns nothing of the package that started it: build
 /// scripts of crates look at those variables, and would run anew whenever somebody calls cargo by hand in between.
 pub fn cargo() -> Command {

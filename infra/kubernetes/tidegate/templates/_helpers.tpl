@@ -1,0 +1,89 @@
+{{- define "tidegate.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "tidegate.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "tidegate.labels" -}}
+{{ include "tidegate.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- /* An image: a list of the chart's context and the repository. */}}
+{{- define "tidegate.image" -}}
+{{- $ := index . 0 -}}
+{{- if $.Values.image.digest }}{{ index . 1 }}@{{ $.Values.image.digest }}{{ else }}{{ index . 1 }}:{{ default $.Chart.AppVersion $.Values.image.tag }}{{ end }}
+{{- end }}
+
+{{- /* The Secret with the gateway's certificate; empty where the host makes its own. */}}
+{{- define "tidegate.certificate" -}}
+{{- if .Values.tls.secretName }}{{ .Values.tls.secretName }}{{ else if .Values.tls.certManager.issuer }}{{ include "tidegate.name" . }}-tls{{ end }}
+{{- end }}
+
+{{- /* The name under which workers reach hosts. */}}
+{{- define "tidegate.workers" -}}
+{{ include "tidegate.name" . }}-workers.{{ .Release.Namespace }}.svc
+{{- end }}
+
+{{- define "tidegate.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: { type: RuntimeDefault }
+{{- end }}
+
+{{- define "tidegate.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end }}
+
+{{- /* The probes of a worker. A host that is away is no reason to start it again. */}}
+{{- define "tidegate.workerProbes" -}}
+startupProbe:
+  tcpSocket: { port: health }
+  periodSeconds: 1
+  failureThreshold: 60
+livenessProbe:
+  tcpSocket: { port: health }
+  periodSeconds: 20
+readinessProbe:
+  httpGet: { path: /health, port: health }
+  periodSeconds: 5
+{{- end }}
+
+{{- /* What every worker is told: its part of the work, where its host is, and the token. */}}
+{{- define "tidegate.workerSettings" -}}
+- { name: TIDEGATE_HEALTH_LISTEN, value: "{{ .Values.host.bind }}:8081" }
+- name: TIDEGATE_WORKER_NAME
+  valueFrom: { fieldRef: { fieldPath: metadata.name } }
+- name: TIDEGATE_WORKER_TOKEN
+  valueFrom: { secretKeyRef: { name: {{ .Values.secretName | quote }}, key: worker-token } }
+{{- with .Values.tracing.endpoint }}
+- { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }} }
+{{- end }}
+{{- end }}
+
+{{- /* A value as TOML has it: JSON, but for tables. */}}
+{{- define "tidegate.toml" -}}
+{{- if kindIs "map" . }}{ {{- range $nth, $key := keys . | sortAlpha }}{{ if $nth }},{{ end }} {{ $key | toJson }} = {{ get $ $key | toJson }}{{ end }} }{{ else }}{{ toJson . }}{{ end }}
+{{- end }}
+
+{{- /* What no schema can say. */}}
+{{- define "tidegate.check" -}}
+{{- $v := .Values -}}
+{{- $scales := or $v.autoscaling.hpa.enabled $v.autoscaling.keda.enabled -}}
+{{- if not $v.secretName }}{{ fail "`secretName` is missing: the name of a Secret with `api-token`, `worker-token`, `s3-access-key` and `s3-secret-key`" }}{{ end }}
+{{- if and (eq $v.store.kind "aws") (not $v.store.aws.bucket) }}{{ fail "`store.aws.bucket` is missing: a store in AWS keeps its objects there" }}{{ end }}
+{{- if and (eq $v.store.kind "embedded") $scales }}{{ fail "`autoscaling` is enabled, but an embedded store has one host; `store.kind` has to be `aws`" }}{{ end }}
+{{- if and $v.autoscaling.hpa.enabled $v.autoscaling.keda.enabled }}{{ fail "`autoscaling.hpa` and `autoscaling.keda` are both enabled; the two would pull against each other" }}{{ end }}
+{{- if and $v.worker.pools (not (include "tidegate.certificate" .)) }}{{ fail "`worker.pools` has workers that dial the hosts by TLS; `tls.secretName` or `tls.certManager.issuer` has to name a certificate" }}{{ end }}
+{{- if and $v.ingress.enabled (not $v.ingress.paths) }}{{ fail "`ingress.paths` is empty: the routes of functions that the world may call" }}{{ end }}
+{{- end }}

@@ -1,0 +1,125 @@
+//! Who may reach whom: nobody, but for what is allowed.
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use tidegate_infra_tests::{Chart, Rendered, list};
+
+use crate::{TRIAL, every_way};
+
+/// The labels that a policy, a budget or a service selects pods by.
+fn selected(kind: &str, spec: &Value) -> Value {
+    match kind {
+        "Service" => spec["selector"].clone(),
+        "NetworkPolicy" => spec["podSelector"]["matchLabels"].clone(),
+        _ => spec["selector"]["matchLabels"].clone(),
+    }
+}
+
+#[test]
+fn whatever_selects_pods_finds_some() -> Result<()> {
+    for rendered in every_way()? {
+        for kind in ["Service", "NetworkPolicy", "PodDisruptionBudget", "Deployment"] {
+            for document in rendered.all(kind) {
+                let labels = selected(kind, document.spec());
+                let mut found = Vec::new();
+                for workload in rendered.all("Deployment") {
+                    let pods = workload.pods()?;
+                    found.extend(pods.are_found_by(&labels).then_some(pods.of));
+                }
+                assert!(
+                    !found.is_empty(),
+                    "{kind} `{}` selects nothing by {labels}",
+                    document.name()
+                );
+                if kind == "Deployment" {
+                    assert_eq!(found, [document.name()], "a workload has its own pods");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_pod_may_do_nothing_but_what_a_policy_allows() -> Result<()> {
+    for rendered in every_way()? {
+        for workload in rendered.all("Deployment") {
+            let pods = workload.pods()?;
+            let over = rendered
+                .all("NetworkPolicy")
+                .filter(|policy| pods.are_found_by(&selected("NetworkPolicy", policy.spec())));
+            let over: Vec<&Value> = over.map(|policy| policy.spec()).collect();
+            let nothing = over.iter().any(|spec| {
+                spec["policyTypes"] == json!(["Ingress", "Egress"])
+                    && spec["ingress"].is_null()
+                    && spec["egress"].is_null()
+            });
+            assert!(nothing, "`{}` may do anything", pods.of);
+            let dns = over.iter().flat_map(|spec| list(&spec["egress"])).any(|rule| {
+                list(&rule["ports"]).any(|port| port["port"] == 53) && list(&rule["to"]).count() > 0
+            });
+            assert!(dns, "`{}` finds no name", pods.of);
+            // A rule without peers is for everybody.
+            for rule in over.iter().flat_map(|spec| list(&spec["ingress"])) {
+                assert!(
+                    list(&rule["from"]).count() > 0,
+                    "everybody reaches `{}`: {rule}",
+                    pods.of
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn workers_reach_hosts_and_nobody_reaches_workers() -> Result<()> {
+    let rendered = every_way()?;
+    let with_pools = rendered.last().context("no example")?;
+    let policy = |name: &str| with_pools.all("NetworkPolicy").find(|found| found.name() == name);
+    let worker = policy("tidegate-worker").context("no policy of workers")?.spec();
+    assert!(worker["ingress"].is_null(), "{worker}");
+    let to_hosts = list(&worker["egress"]).find(|rule| rule["ports"][0]["port"] == 8080);
+    let hosts = &to_hosts.context("no way to the hosts")?["to"][0]["podSelector"]["matchLabels"];
+    assert_eq!(hosts["app.kubernetes.io/component"], "host");
+    let host = policy("tidegate-host").context("no policy of hosts")?.spec();
+    let from = list(&host["ingress"]).flat_map(|rule| list(&rule["from"]));
+    let mut workers = from.map(|peer| &peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]);
+    assert!(workers.any(|component| component == "worker"), "{host}");
+    Ok(())
+}
+
+#[test]
+fn nothing_reaches_the_metadata_of_the_node_and_nobody_the_s3_endpoint_unasked() -> Result<()> {
+    for rendered in every_way()? {
+        for block in blocks(&rendered) {
+            assert!(
+                list(&block["except"]).any(|range| range == "169.254.0.0/16"),
+                "{block}"
+            );
+        }
+    }
+    let s3 = |rendered: &Rendered| {
+        let host = rendered
+            .all("NetworkPolicy")
+            .find(|found| found.name() == "tidegate-host");
+        let spec = host.context("no policy of hosts")?.spec();
+        let rules = list(&spec["ingress"]).filter(|rule| rule["ports"][0]["port"] == 9000);
+        Ok::<_, anyhow::Error>(rules.count())
+    };
+    assert_eq!(s3(&Chart::find().render(TRIAL)?)?, 0);
+    let asked = format!("{TRIAL}\nnetworkPolicy: {{ s3From: [{{ podSelector: {{}} }}] }}");
+    assert_eq!(s3(&Chart::find().render(&asked)?)?, 1);
+    Ok(())
+}
+
+fn blocks(rendered: &Rendered) -> Vec<&Value> {
+    let rules = rendered
+        .all("NetworkPolicy")
+        .flat_map(|policy| list(&policy.spec()["egress"]));
+    let peers = rules.flat_map(|rule| list(&rule["to"]));
+    peers
+        .map(|peer| &peer["ipBlock"])
+        .filter(|block| block.is_object())
+        .collect()
+}

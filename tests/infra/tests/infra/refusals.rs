@@ -1,0 +1,68 @@
+//! Values that make no sense: Helm says what was found and what was allowed, and renders nothing.
+
+use anyhow::Result;
+use tidegate_infra_tests::Chart;
+
+use crate::TRIAL;
+
+fn refused(values: &str) -> String {
+    match Chart::find().render(values) {
+        Ok(_) => panic!("this is taken: {values}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn values_that_are_not_known_or_not_allowed_are_refused_with_their_path() -> Result<()> {
+    for (values, told) in [
+        ("hosts: {}", "hosts"),
+        ("host: { replicas: 0 }", "/host/replicas"),
+        ("host: { scratch: plenty }", "/host/scratch"),
+        ("store: { kind: gcp }", "/store/kind"),
+        ("image: { digest: latest }", "/image/digest"),
+        ("worker: { pools: { GPU: {} } }", "invalid propertyName 'GPU'"),
+        (
+            "worker: { pools: { gpu: { gpus: 0 } } }",
+            "/worker/pools/gpu/gpus",
+        ),
+        ("ingress: { paths: [/] }", "/ingress/paths/0"),
+        ("ingress: { paths: [/api/v1] }", "/ingress/paths/0"),
+        ("ingress: { paths: [/metrics] }", "/ingress/paths/0"),
+    ] {
+        let message = refused(&format!("{TRIAL}\n{values}"));
+        assert!(message.contains(told), "{values}: {message}");
+    }
+    Ok(())
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused_with_the_way_out() -> Result<()> {
+    let aws = "secretName: keys\nstore: { kind: aws, aws: { bucket: acme } }";
+    for (values, told) in [
+        ("", "`secretName` is missing".to_owned()),
+        (
+            "secretName: keys\nstore: { kind: aws }",
+            "`store.aws.bucket` is missing".to_owned(),
+        ),
+        (
+            "secretName: keys\nautoscaling: { hpa: { enabled: true } }",
+            "an embedded store has one host; `store.kind` has to be `aws`".to_owned(),
+        ),
+        (
+            &format!("{aws}\nautoscaling: {{ hpa: {{ enabled: true }}, keda: {{ enabled: true }} }}"),
+            "`autoscaling.hpa` and `autoscaling.keda` are both enabled".to_owned(),
+        ),
+        (
+            &format!("{aws}\nworker: {{ pools: {{ gpu: {{ gpus: 1 }} }} }}"),
+            "`tls.secretName` or `tls.certManager.issuer` has to name a certificate".to_owned(),
+        ),
+        (
+            &format!("{aws}\ningress: {{ enabled: true }}"),
+            "`ingress.paths` is empty".to_owned(),
+        ),
+    ] {
+        let message = refused(values);
+        assert!(message.contains(&told), "{values}: {message}");
+    }
+    Ok(())
+}

@@ -1,0 +1,421 @@
+//! The chart's workloads: documents that Kubernetes takes, containers that are confined, what they are told.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{CommandFactory as _, Parser as _};
+use serde_json::{Value, json};
+use tidegate::config::{Config, StoreConfig};
+use tidegate_infra_tests::{Chart, Document, Rendered, list};
+use tidegate_worker::settings::{Part, Settings};
+
+use crate::{TRIAL, every_way};
+
+/// Kinds of others, for which there is no schema here: `every_foreign_document_has_the_fields_of_its_kind` looks at them.
+const FOREIGN: [&str; 3] = [
+    "cert-manager.io/v1 Certificate",
+    "keda.sh/v1alpha1 ScaledObject",
+    "monitoring.coreos.com/v1 ServiceMonitor",
+];
+/// Where the chart puts secrets.
+const SECRETS: &str = "/etc/tidegate/secrets";
+
+#[test]
+fn every_document_is_what_kubernetes_takes() -> Result<()> {
+    for rendered in every_way()? {
+        assert_eq!(rendered.mistakes, Vec::<String>::new());
+        assert_eq!(rendered.lint, Vec::<String>::new());
+        assert!(
+            rendered
+                .foreign
+                .iter()
+                .all(|kind| FOREIGN.contains(&kind.as_str())),
+            "{:?}",
+            rendered.foreign
+        );
+        let kinds: Vec<&str> = rendered.documents.iter().map(Document::kind).collect();
+        for kind in [
+            "Deployment",
+            "Service",
+            "ConfigMap",
+            "ServiceAccount",
+            "NetworkPolicy",
+            "PodDisruptionBudget",
+        ] {
+            assert!(kinds.contains(&kind), "no {kind} among {kinds:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_document_that_kubernetes_would_not_take_is_found() -> Result<()> {
+    let values =
+        format!("{TRIAL}\nnetworkPolicy: {{ hostEgress: [{{ ports: [{{ port: 5432, protocl: TCP }}] }}] }}");
+    let rendered = Chart::find().render(&values)?;
+    let told = rendered.mistakes.first().context("no mistake is found")?;
+    assert!(
+        told.contains("NetworkPolicy `tidegate-host`") && told.contains("protocl"),
+        "{told}"
+    );
+    Ok(())
+}
+
+#[test]
+fn every_foreign_document_has_the_fields_of_its_kind() -> Result<()> {
+    let mut seen = 0;
+    for rendered in every_way()? {
+        for scaled in rendered.all("ScaledObject") {
+            let types: Vec<&Value> = list(&scaled.spec()["triggers"])
+                .map(|trigger| &trigger["type"])
+                .collect();
+            assert_eq!(types, ["prometheus", "cpu"]);
+            let waiting = &scaled.spec()["triggers"][0];
+            assert_eq!(waiting["metricType"], "Value");
+            // The names that docs/seeing.md tells.
+            let page = include_str!("../../../../docs/seeing.md");
+            for metric in [
+                "tidegate_queue_events",
+                "messaging_client_consumed_messages_total",
+            ] {
+                assert!(
+                    waiting["metadata"]["query"].as_str().unwrap().contains(metric),
+                    "{waiting}"
+                );
+                assert!(page.contains(metric), "`{metric}` is no metric");
+            }
+            let metadata =
+                list(&scaled.spec()["triggers"]).flat_map(|trigger| trigger["metadata"].as_object().unwrap());
+            assert!(
+                metadata.into_iter().all(|(_, value)| value.is_string()),
+                "KEDA takes texts only: {scaled:?}"
+            );
+            seen += 1;
+        }
+        for certificate in rendered.all("Certificate") {
+            assert!(list(&certificate.spec()["dnsNames"]).any(|name| name == "tidegate-workers.ml.svc"));
+            assert_eq!(certificate.spec()["secretName"], "tidegate-tls");
+            assert_eq!(
+                certificate.spec()["issuerRef"],
+                json!({ "kind": "ClusterIssuer", "name": "internal" })
+            );
+            seen += 1;
+        }
+        for monitor in rendered.all("ServiceMonitor") {
+            let endpoint = &monitor.spec()["endpoints"][0];
+            assert_eq!(
+                (&endpoint["port"], &endpoint["path"]),
+                (&json!("https"), &json!("/metrics"))
+            );
+            assert_eq!(endpoint["tlsConfig"]["serverName"], "tidegate.ml.svc");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, FOREIGN.len());
+    Ok(())
+}
+
+#[test]
+fn every_container_is_confined_probed_and_bounded() -> Result<()> {
+    for rendered in every_way()? {
+        for workload in rendered.all("Deployment") {
+            let pods = workload.pods()?;
+            let security = &pods.spec["securityContext"];
+            assert_eq!(security["runAsNonRoot"], true, "{}", pods.of);
+            assert_eq!(
+                security["seccompProfile"]["type"], "RuntimeDefault",
+                "{}",
+                pods.of
+            );
+            assert_eq!(pods.spec["automountServiceAccountToken"], false, "{}", pods.of);
+            assert!(pods.containers().count() > 0, "{}", pods.of);
+            for container in pods.containers() {
+                confined(container);
+            }
+            let served = list(&pods.spec["containers"]);
+            assert!(
+                served
+                    .into_iter()
+                    .all(|container| container["readinessProbe"].is_object()),
+                "{}",
+                pods.of
+            );
+        }
+    }
+    Ok(())
+}
+
+fn confined(container: &Value) {
+    let security = &container["securityContext"];
+    assert_eq!(security["allowPrivilegeEscalation"], false, "{container}");
+    assert_eq!(security["readOnlyRootFilesystem"], true, "{container}");
+    assert_eq!(
+        security["capabilities"],
+        json!({ "drop": ["ALL"] }),
+        "{container}"
+    );
+    assert!(security["privileged"].is_null(), "{container}");
+    for probe in ["startupProbe", "livenessProbe"] {
+        assert!(container[probe].is_object(), "no {probe}: {container}");
+    }
+    assert!(
+        container["resources"]["limits"]["memory"].is_string(),
+        "{container}"
+    );
+    assert!(
+        container["resources"]["requests"]["cpu"].is_string(),
+        "{container}"
+    );
+    let places: Vec<&Value> = list(&container["volumeMounts"])
+        .map(|mount| &mount["mountPath"])
+        .collect();
+    assert!(
+        places.contains(&&json!("/tmp")),
+        "nothing to write to: {container}"
+    );
+    let ports: Vec<&Value> = list(&container["ports"]).map(|port| &port["name"]).collect();
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        for way in ["httpGet", "tcpSocket"] {
+            let port = &container[probe][way]["port"];
+            assert!(
+                port.is_null() || ports.contains(&port),
+                "{probe} asks {port} of {ports:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn whatever_a_document_names_is_there() -> Result<()> {
+    for rendered in every_way()? {
+        for workload in rendered.all("Deployment") {
+            let pods = workload.pods()?;
+            assert!(
+                rendered.has("ServiceAccount", &pods.spec["serviceAccountName"]),
+                "{}",
+                pods.of
+            );
+            for volume in list(&pods.spec["volumes"]) {
+                let claim = &volume["persistentVolumeClaim"]["claimName"];
+                assert!(
+                    claim.is_null() || rendered.has("PersistentVolumeClaim", claim),
+                    "{volume}"
+                );
+                let config = &volume["configMap"]["name"];
+                assert!(config.is_null() || rendered.has("ConfigMap", config), "{volume}");
+            }
+            let volumes: Vec<&Value> = list(&pods.spec["volumes"])
+                .map(|volume| &volume["name"])
+                .collect();
+            let mut mounts = pods
+                .containers()
+                .flat_map(|container| list(&container["volumeMounts"]));
+            assert!(
+                mounts.all(|mount| volumes.contains(&&mount["name"])),
+                "{}",
+                pods.of
+            );
+        }
+        for kind in ["HorizontalPodAutoscaler", "ScaledObject"] {
+            for scaler in rendered.all(kind) {
+                let target = &scaler.spec()["scaleTargetRef"];
+                assert!(rendered.has("Deployment", &target["name"]), "{scaler:?}");
+                let workload = rendered
+                    .all("Deployment")
+                    .find(|found| target["name"] == found.name())
+                    .unwrap();
+                assert!(
+                    workload.spec()["replicas"].is_null(),
+                    "a scaler and a number would pull against each other"
+                );
+            }
+        }
+        for ingress in rendered.all("Ingress") {
+            let backend = &ingress.spec()["rules"][0]["http"]["paths"][0]["backend"]["service"];
+            let service = rendered
+                .all("Service")
+                .find(|found| backend["name"] == found.name())
+                .context("no service")?;
+            assert!(list(&service.spec()["ports"]).any(|port| port["name"] == backend["port"]["name"]));
+        }
+    }
+    Ok(())
+}
+
+/// What the host is told, with secrets in a folder of the test's own.
+fn config_in(rendered: &Rendered, secrets: &std::path::Path) -> Result<Config> {
+    for key in ["api-token", "worker-token", "s3-access-key", "s3-secret-key"] {
+        std::fs::write(secrets.join(key), format!("the {key}\n"))?;
+    }
+    let map = rendered.all("ConfigMap").next().context("no ConfigMap")?;
+    let text = map.value["data"]["host.toml"].as_str().context("no host.toml")?;
+    let text = text.replace(SECRETS, &secrets.display().to_string());
+    Ok(Config::parse(&text, "host.toml")?)
+}
+
+#[test]
+fn the_host_takes_the_configuration_in_the_config_map() -> Result<()> {
+    for rendered in every_way()? {
+        let secrets = tempfile::tempdir()?;
+        let config = config_in(&rendered, secrets.path())?;
+        let host = rendered
+            .all("Deployment")
+            .find(|found| found.name() == "tidegate-host")
+            .context("no host")?;
+        let pods = host.pods()?;
+        for (address, port) in [(config.gateway.listen, "https"), (config.s3.listen, "s3")] {
+            assert!(
+                address.ip().is_unspecified(),
+                "{address} is not reached from other pods"
+            );
+            assert!(
+                pods.ports()
+                    .any(|of| of["name"] == port && of["containerPort"] == address.port()),
+                "{address}"
+            );
+        }
+        assert_eq!(config.gateway.api_token.as_deref(), Some("the api-token"));
+        assert_eq!(config.worker.token.as_deref(), Some("the worker-token"));
+        assert_eq!(
+            (config.s3.access_key.as_str(), config.s3.secret_key.as_str()),
+            ("the s3-access-key", "the s3-secret-key")
+        );
+        assert!(!config.worker.start, "the worker is a container of its own");
+
+        let container = &pods.spec["containers"][0];
+        let mounts: Vec<&Value> = list(&container["volumeMounts"])
+            .map(|mount| &mount["mountPath"])
+            .collect();
+        assert!(
+            mounts.contains(&&json!(config.data_dir)) && mounts.contains(&&json!(SECRETS)),
+            "{mounts:?}"
+        );
+        let pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+            .as_u64()
+            .context("no pause")?;
+        let grace = pods.spec["terminationGracePeriodSeconds"]
+            .as_u64()
+            .context("no grace")?;
+        let needed = Duration::from_secs(pause) + config.drain;
+        assert!(
+            needed < Duration::from_secs(grace),
+            "{needed:?} do not fit into {grace} s"
+        );
+
+        let one = host.spec()["replicas"] == 1 && host.spec()["strategy"]["type"] == "Recreate";
+        assert_eq!(
+            one,
+            config.store == StoreConfig::Embedded,
+            "an embedded store has one host"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_chart_adds_to_the_configuration_is_there() -> Result<()> {
+    let values = format!(
+        "{TRIAL}\nhost: {{ drainSeconds: 90, config: {{ gateway: {{ max_body: 16MiB }}, \
+        invocations: {{ total: 7, tenants: {{ batch: 3 }} }}, recorder: {{ batch: 1000000 }} }} }}"
+    );
+    let rendered = Chart::find().render(&values)?;
+    let secrets = tempfile::tempdir()?;
+    let told = config_in(&rendered, secrets.path()).unwrap_err().to_string();
+    assert!(told.contains("`recorder.batch` is `1000000`"), "{told}");
+    let rendered = Chart::find().render(&values.replace("1000000", "10"))?;
+    let config = config_in(&rendered, secrets.path())?;
+    assert_eq!(
+        (config.gateway.max_body, config.drain),
+        (16 << 20, Duration::from_secs(90))
+    );
+    assert_eq!(
+        (config.invocations.total, config.invocations.tenants["batch"]),
+        (7, 3)
+    );
+    Ok(())
+}
+
+#[test]
+fn every_worker_takes_what_it_is_told() -> Result<()> {
+    for rendered in every_way()? {
+        let pools = rendered
+            .all("Deployment")
+            .filter(|found| found.name() != "tidegate-host")
+            .count();
+        for workload in rendered.all("Deployment") {
+            let pods = workload.pods()?;
+            let worker = pods
+                .containers()
+                .find(|container| container["name"] == "worker")
+                .context("no worker")?;
+            let settings = settings_of(worker)?;
+            assert!(
+                settings.standalone,
+                "it would end with a standard input that there is not"
+            );
+            let health = settings.health.context("no health")?;
+            assert!(
+                list(&worker["ports"]).any(|port| port["containerPort"] == health.port()),
+                "{worker}"
+            );
+            assert!(
+                settings.listen.ip().is_loopback(),
+                "inference is for the host beside it"
+            );
+            let beside = pods.of == "tidegate-host";
+            let part = match (beside, pools) {
+                (true, 0) => None,
+                (true, _) => Some(Part::Inference),
+                (false, _) => Some(Part::Jobs),
+            };
+            assert_eq!(settings.only, part, "{}", pods.of);
+            if !beside {
+                the_host_is_dialled(&rendered, &settings)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The settings that a worker makes of a container's arguments and environment.
+fn settings_of(container: &Value) -> Result<Settings> {
+    let command = Settings::command();
+    let mut arguments = vec!["tidegate-worker".to_owned()];
+    arguments.extend(
+        list(&container["args"])
+            .filter_map(Value::as_str)
+            .map(str::to_owned),
+    );
+    for variable in list(&container["env"]) {
+        let name = variable["name"].as_str().context("no name")?;
+        let known = command
+            .get_arguments()
+            .find(|known| known.get_env().is_some_and(|env| env == name));
+        let known = known.with_context(|| format!("a worker does not know `{name}`"))?;
+        let value = variable["value"].as_str().unwrap_or("from elsewhere");
+        arguments.push(format!("--{}={value}", known.get_long().context("no name")?));
+    }
+    Ok(Settings::try_parse_from(arguments)?)
+}
+
+/// By a name that its certificate has, through a service that leads to the same host again.
+fn the_host_is_dialled(rendered: &Rendered, settings: &Settings) -> Result<()> {
+    let address = settings.host.strip_prefix("https://").context("no TLS")?;
+    let (name, port) = address.split_once(':').context("no port")?;
+    let certificate = rendered.all("Certificate").next().context("no certificate")?;
+    assert!(
+        list(&certificate.spec()["dnsNames"]).any(|known| known == name),
+        "{name}"
+    );
+    let service = rendered
+        .all("Service")
+        .find(|found| format!("{}.ml.svc", found.name()) == name);
+    let service = service.with_context(|| format!("no service `{name}`"))?;
+    assert_eq!(service.spec()["sessionAffinity"], "ClientIP");
+    assert!(
+        list(&service.spec()["ports"]).any(|of| of["port"].to_string() == port),
+        "{port}"
+    );
+    assert!(settings.host_ca.is_some());
+    Ok(())
+}
