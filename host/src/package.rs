@@ -3,6 +3,7 @@
 //! It is reproducible: the same input makes the same bytes, as every entry has one time and the names are sorted.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{Seek, Write};
 use std::path::{Component as Part, Path, PathBuf};
 
@@ -63,12 +64,9 @@ impl Package {
             let code = packaged_code(Path::new(CODE), &function.component.digest)
                 .display()
                 .to_string();
-            if !entries.contains_key(&code) {
+            if let Entry::Vacant(place) = entries.entry(code) {
                 let compiled = portable_code(&function.bytes);
-                entries.insert(
-                    code,
-                    compiled.with_context(|| format!("component `{}`", component.display()))?,
-                );
+                place.insert(compiled.with_context(|| format!("component `{}`", component.display()))?);
             }
         }
         Ok(Self(entries))

@@ -413,7 +413,7 @@ fn the_host_is_dialled(rendered: &Rendered, settings: &Settings) -> Result<()> {
     let service = service.with_context(|| format!("no service `{name}`"))?;
     assert_eq!(service.spec()["sessionAffinity"], "ClientIP");
     assert!(
-        list(&service.spec()["ports"]).any(|of| of["port"].to_string() == port),
+        list(&service.spec()["ports"]).any(|of| of["port"].as_i64().is_some_and(|of| port.parse() == Ok(of))),
         "{port}"
     );
     assert!(settings.host_ca.is_some());
