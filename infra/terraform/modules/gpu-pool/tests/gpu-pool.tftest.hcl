@@ -56,7 +56,7 @@ run "instances_are_spot_and_their_token_is_not_in_the_user_data" {
     error_message = "Instances are not spot instances."
   }
   assert {
-    condition     = !strcontains(base64decode(aws_launch_template.worker.user_data), "secret") && strcontains(base64decode(aws_launch_template.worker.user_data), "https://tide.example.com")
+    condition     = !strcontains(base64decode(aws_launch_template.worker.user_data), "secret") && alltrue([for part in ["https://tide.example.com", "TIDEGATE_HOST_CA", "TIDEGATE_WORKER_ONLY=jobs"] : strcontains(base64decode(aws_launch_template.worker.user_data), part)])
     error_message = "The token is in the user data, or the host is not."
   }
   assert {
