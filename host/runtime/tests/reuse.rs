@@ -125,9 +125,14 @@ async fn an_instance_serves_as_many_invocations_as_its_function_chose() {
 async fn an_instance_that_trapped_or_hit_a_limit_serves_no_more() {
     let (_folder, platform) = platform("reuse = {}").await;
     until_answered_before(&platform, 1, Duration::from_millis(1)).await;
-    let (status, text) = get(&platform, "/trap").await;
-    assert!(status == 500 && text.contains("trap"), "{status} {text}");
-    assert_eq!(answered_before(&platform).await, 0);
+    // On a busy machine there may be more than one instance by now: each of them traps once, and the next is a fresh one.
+    let mut fresh = false;
+    for _ in 0..10 {
+        let (status, text) = get(&platform, "/trap").await;
+        assert!(status == 500 && text.contains("trap"), "{status} {text}");
+        fresh |= answered_before(&platform).await == 0;
+    }
+    assert!(fresh, "an instance that trapped answers again");
     let (status, text) = get(&platform, "/spin").await;
     assert!(status == 500 && text.contains("`cpu_time`"), "{status} {text}");
     assert!(!was_warm(&platform, "trap").await);
