@@ -82,6 +82,14 @@ async fn versions(host: &Host) -> Result<Vec<(String, u64)>> {
     named.collect()
 }
 
+/// Waits until a host runs these versions: one host deploys, the others follow within seconds.
+async fn runs(host: &Host, expected: &[(String, u64)]) -> Result<()> {
+    until("the versions that are applied", LIMIT, async || {
+        Ok((versions(host).await? == expected).then_some(()))
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_terraform_applies_predicts_and_is_changed_and_destroyed() -> Result<()> {
     let Some(shore) = Shore::new().await? else {
@@ -127,11 +135,11 @@ async fn an_app_that_terraform_applies_predicts_and_is_changed_and_destroyed() -
     terraform.variables(APP, &small_app(&host, "2")?)?;
     let said = terraform.run(APP, &apply).await?;
     assert!(said.contains("1 added, 1 changed, 1 destroyed"), "{said}");
-    let changed = versions(&host).await?;
     let expected = all
         .iter()
         .map(|(name, _)| (name.clone(), u64::from(name == "generate") + 1));
-    assert_eq!(changed, expected.collect::<Vec<_>>());
+    let changed: Vec<_> = expected.collect();
+    runs(&host, &changed).await?;
     let said = terraform.run(APP, &["plan", "-detailed-exitcode"]).await?;
     assert!(said.contains("No changes"), "{said}");
     eprintln!("changed, and nothing else: {changed:?}");
@@ -140,7 +148,7 @@ async fn an_app_that_terraform_applies_predicts_and_is_changed_and_destroyed() -
         .run(APP, &["destroy", "-auto-approve"])
         .await
         .with_context(|| host.log_tail())?;
-    assert_eq!(versions(&host).await?, []);
+    runs(&host, &[]).await?;
     let declared = host.api.get("/api/v1/declared").await?;
     assert_eq!(declared["declared"], json!([]));
     Ok(())
