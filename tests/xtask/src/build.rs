@@ -41,7 +41,7 @@ impl Machine {
             let onnxruntime = onnxruntime::find(&folders)?;
             tools::note(&format!("ONNX Runtime: {}", onnxruntime.display()));
             if folders.is_cold() {
-                tools::note("nothing is built yet: on two cores the first build takes about 20 minutes");
+                tools::note("nothing is built yet: on two cores the first build takes 20 to 40 minutes");
             }
             Ok(Self {
                 root,

@@ -31,7 +31,7 @@ locals {
       {
         Sid       = "Handling"
         Effect    = "Allow"
-        Action    = concat(local.read_actions, local.write_actions)
+        Action    = concat(local.read_actions, local.write_actions, ["dynamodb:BatchWriteItem"])
         Resource  = var.platform.table_arn
         Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = local.common_writes } }
       },
@@ -51,7 +51,7 @@ locals {
       {
         Sid      = "Queues"
         Effect   = "Allow"
-        Action   = ["sqs:CreateQueue", "sqs:GetQueueUrl", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"]
+        Action   = ["sqs:CreateQueue", "sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"]
         Resource = "${var.platform.queues_arn}*"
       },
       {
