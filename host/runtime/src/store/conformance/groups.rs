@@ -42,7 +42,7 @@ async fn a_group_is_handed_out_one_at_a_time_in_order(store: Arc<dyn Store>, _: 
     let mut held = claim_all(&*store, "q").await;
     assert_eq!(ids(&held), ["a1", "b1", "free"]);
     assert_eq!(held[0].group, Some(Group::of(b"a")));
-    assert!(claim_all(&*store, "q").await.is_empty());
+    assert!(is_dry(&*store, "q").await);
     assert_eq!(store.depth("q").await.unwrap().ready, 6);
     for expected in ["a2", "a3"] {
         store.commit(settle([held[0].receipt.clone()])).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_deferral_is_part_of_its_unit(store: Arc<dyn Store>, _: Load) {
         ..defer(&held[0], 0)
     };
     assert!(is_conflict(&store.commit(refused).await, "t", "k"));
-    assert!(claim_all(&*store, "q").await.is_empty(), "it is still held");
+    assert!(is_dry(&*store, "q").await, "it is still held");
     let kept = Unit {
         state: vec![put("t", "k", "1")],
         ..defer(&held[0], 0)
@@ -151,7 +151,7 @@ async fn an_older_receipt_does_not_touch_a_later_delivery(store: Arc<dyn Store>,
     store.unclaim(&older).await.unwrap();
     let later = receipts(&claim_all(&*store, "q").await);
     store.unclaim(&older).await.unwrap();
-    assert!(claim_all(&*store, "q").await.is_empty());
+    assert!(is_dry(&*store, "q").await);
     assert!(is_lost(&store.commit(settle(older)).await));
     store.commit(settle(later)).await.unwrap();
 }

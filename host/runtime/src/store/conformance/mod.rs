@@ -191,8 +191,14 @@ async fn contents(store: &dyn Store, bucket: &str, key: &str) -> Option<Vec<u8>>
     Some(reader.read_at(0, usize::MAX / 2).await.unwrap().to_vec())
 }
 
+/// All that a queue has to hand out, which is something.
 async fn claim_all(store: &dyn Store, queue: &str) -> Vec<Delivery> {
-    store.claim(queue, 10_000, SHORT).await.unwrap()
+    store.claim(queue, 10_000, LONG).await.unwrap()
+}
+
+/// Whether a queue has nothing to hand out.
+async fn is_dry(store: &dyn Store, queue: &str) -> bool {
+    store.claim(queue, 10_000, SHORT).await.unwrap().is_empty()
 }
 
 fn ids(deliveries: &[Delivery]) -> Vec<String> {
