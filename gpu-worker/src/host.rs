@@ -116,12 +116,6 @@ pub struct Host {
     token: String,
 }
 
-#[derive(Deserialize)]
-struct Heartbeat {
-    #[serde(default)]
-    cancel: bool,
-}
-
 impl Host {
     /// A client of the host at `address`, for example `http://127.0.0.1:8080`; `ca` is what it trusts for `https://`.
     pub fn new(address: &str, token: &str, ca: Option<&Path>) -> anyhow::Result<Self> {
@@ -161,14 +155,21 @@ impl Host {
         send("register", request).await.map(drop)
     }
 
-    /// Waits up to `wait` for a job.
+    /// Waits up to `wait` for a job that the worker can do.
     pub async fn lease(
         &self,
-        worker: &str,
-        kinds: &[&str],
+        registration: &Registration<'_>,
         wait: Duration,
     ) -> Result<Option<Leased>, HostError> {
-        let body = serde_json::json!({"worker": worker, "kinds": kinds, "wait_ms": wait.as_millis() as u64});
+        let Registration {
+            worker,
+            devices,
+            kinds,
+            ..
+        } = registration;
+        let wait_ms = wait.as_millis() as u64;
+        let body =
+            serde_json::json!({"worker": worker, "devices": devices, "kinds": kinds, "wait_ms": wait_ms});
         let request = self
             .request(Method::POST, &["lease"])
             .json(&body)
@@ -180,22 +181,19 @@ impl Host {
         read("lease", response).await.map(Some)
     }
 
-    /// Keeps a lease and shows progress; true when the job is cancelled.
+    /// Keeps a lease and shows progress.
     pub async fn heartbeat(
         &self,
         job: &str,
         token: &str,
         progress: Option<&Progress>,
-    ) -> Result<bool, HostError> {
+    ) -> Result<(), HostError> {
         let body = serde_json::json!({"token": token, "progress": progress});
         let request = self
             .request(Method::POST, &["jobs", job, "heartbeat"])
             .json(&body)
             .timeout(CALL_TIMEOUT);
-        let response = send("heartbeat", request).await?;
-        read::<Heartbeat>("heartbeat", response)
-            .await
-            .map(|heartbeat| heartbeat.cancel)
+        send("heartbeat", request).await.map(drop)
     }
 
     /// Ends a job with its outputs.

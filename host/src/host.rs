@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use serde_json::json;
 use tidegate_cloud::Cloud;
-use tidegate_runtime::jobs::CHECKPOINTS;
+use tidegate_runtime::jobs::{CHECKPOINTS, Limits};
 use tidegate_runtime::platform::BUCKETS;
 use tidegate_runtime::store::{Store, StoreError};
 use tidegate_runtime::{Platform, PlatformConfig, Traffic};
@@ -79,6 +79,10 @@ impl Host {
         let platform = platform_config(&config, &spans);
         let faces = faces(config, platform, store, Arc::new(metrics)).await?;
         make_buckets(&faces).await?;
+        if faces.config.store == StoreConfig::Embedded {
+            // Nobody else is on this store: whose host is not there any more is not there either.
+            faces.platform.jobs().give_orphans_back().await?;
+        }
         let mut host = Self {
             gateway: gateway.local_addr()?,
             s3: s3.local_addr()?,
@@ -279,6 +283,11 @@ pub(crate) fn platform_config(config: &Config, spans: &Spans) -> PlatformConfig 
     PlatformConfig {
         component_dirs: config.components.clone(),
         places: config.invocations.clone(),
+        jobs: Limits {
+            // Pools of workers grow and shrink by the length of these queues.
+            told_in_queues: matches!(config.store, StoreConfig::Aws(_)),
+            ..config.jobs.clone()
+        },
         requests: config.requests,
         spans: spans.clone(),
         shared: matches!(config.store, StoreConfig::Aws(_)),
@@ -350,9 +359,9 @@ impl worker::Watcher for Faces {
 
     async fn ended(&self) {
         self.workers.leave();
-        // At the host's own end, jobs are delivered again by its next start, with the attempt they had.
-        if !self.stopping.is_cancelled() {
-            self.credentials.child_ended(self.platform.jobs()).await;
-        }
+        let with_host = self.stopping.is_cancelled();
+        self.credentials
+            .child_ended(self.platform.jobs(), with_host)
+            .await;
     }
 }

@@ -1,5 +1,7 @@
 //! Long work for the worker pool.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -12,6 +14,7 @@ pub use jobs::{Phase, Status};
 #[derive(Clone, Debug)]
 pub struct Job {
     submission: jobs::Submission,
+    terms: Option<jobs::Terms>,
 }
 
 impl Job {
@@ -24,7 +27,10 @@ impl Job {
             writes: Vec::new(),
             emits: emits.to_owned(),
         };
-        Self { submission }
+        Self {
+            submission,
+            terms: None,
+        }
     }
 
     /// Lets the worker read objects under this prefix, `bucket/prefix`.
@@ -39,10 +45,53 @@ impl Job {
         self
     }
 
+    /// Has it leased before jobs of a lower priority, from -100 to 100; 0 otherwise.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.terms().priority = priority;
+        self
+    }
+
+    /// Leaves it to workers with this kind of device, `cpu` or `cuda`.
+    pub fn device(mut self, kind: &str) -> Self {
+        self.terms().device = Some(kind.to_owned());
+        self
+    }
+
+    /// Leaves it to workers whose device has so many bytes of memory.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.terms().memory = Some(bytes);
+        self
+    }
+
+    /// How long it may take from its first lease, all attempts together.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.terms().timeout_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// How often it is tried, from 1 to 100; 10 times otherwise.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.terms().attempts = Some(attempts);
+        self
+    }
+
+    fn terms(&mut self) -> &mut jobs::Terms {
+        self.terms.get_or_insert(jobs::Terms {
+            priority: 0,
+            device: None,
+            memory: None,
+            timeout_ms: None,
+            attempts: None,
+        })
+    }
+
     /// Stages the submission; returns the job's id. A retried event never submits twice.
     pub fn submit(mut self, config: &(impl Serialize + ?Sized)) -> Result<String, Failure> {
         self.submission.config = serde_json::to_string(config)?;
-        Ok(jobs::submit(&self.submission)?)
+        Ok(match &self.terms {
+            None => jobs::submit(&self.submission)?,
+            Some(terms) => jobs::submit_on(&self.submission, terms)?,
+        })
     }
 }
 

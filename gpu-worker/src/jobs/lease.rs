@@ -35,7 +35,6 @@ pub struct HostSession {
     progress: Mutex<Option<Progress>>,
     reported: Notify,
     abandoned: AtomicBool,
-    cancelled: AtomicBool,
 }
 
 impl HostSession {
@@ -51,7 +50,6 @@ impl HostSession {
             progress: Mutex::new(None),
             reported: Notify::new(),
             abandoned: AtomicBool::new(false),
-            cancelled: AtomicBool::new(false),
         }
     }
 
@@ -60,10 +58,6 @@ impl HostSession {
         let told = match ended {
             Ok(outputs) => {
                 self.persist(async || self.host.complete(&self.job, &self.token, &outputs).await)
-                    .await
-            }
-            Err(JobError::Abandoned) if self.cancelled.load(Ordering::Relaxed) => {
-                self.persist(async || self.host.fail(&self.job, &self.token, "cancelled", false).await)
                     .await
             }
             Err(JobError::Abandoned) => return,
@@ -127,14 +121,9 @@ impl HostSession {
             .heartbeat(&self.job, &self.token, progress.as_ref())
             .await
         {
-            Ok(false) => {
+            Ok(()) => {
                 *last = Instant::now();
                 true
-            }
-            Ok(true) => {
-                tracing::info!(job = self.job, "the job is cancelled");
-                self.cancelled.store(true, Ordering::Relaxed);
-                false
             }
             Err(HostError::Unavailable { reason, .. }) if last.elapsed() < self.expires => {
                 tracing::debug!(job = self.job, "a heartbeat failed: {reason}");
@@ -148,7 +137,7 @@ impl HostSession {
     }
 }
 
-/// Sends heartbeats until the lease is lost, the job cancelled or `stop` true; then the job is abandoned. What
+/// Sends heartbeats until the lease is lost, as of a job that is cancelled, or `stop` true; then the job is abandoned. What
 /// the job reports goes out at once: who follows it sees every epoch, however short.
 pub async fn keep(session: std::sync::Arc<HostSession>, mut stop: watch::Receiver<bool>) {
     let every = (session.expires / 5).min(BEAT);

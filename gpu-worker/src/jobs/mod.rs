@@ -70,19 +70,18 @@ impl Worker {
     /// Registers and leases until a call fails: a host that restarted knows its workers no more.
     async fn attend(&self, stop: &watch::Receiver<bool>, pause: &mut Duration) -> Result<(), HostError> {
         let devices = devices::list();
-        self.host
-            .register(&Registration {
-                worker: &self.name,
-                devices: &devices,
-                kinds: self.kinds,
-                inference_addr: self.inference.map(|address| address.to_string()),
-            })
-            .await?;
+        let registration = Registration {
+            worker: &self.name,
+            devices: &devices,
+            kinds: self.kinds,
+            inference_addr: self.inference.map(|address| address.to_string()),
+        };
+        self.host.register(&registration).await?;
         self.health.note(true);
         let inference = self.inference.map(tracing::field::display);
         tracing::info!(worker = self.name, inference, "registered");
         loop {
-            let leased = self.host.lease(&self.name, self.kinds, LEASE_WAIT).await?;
+            let leased = self.host.lease(&registration, LEASE_WAIT).await?;
             *pause = Duration::from_millis(100);
             if let Some(leased) = leased {
                 self.run(leased, stop).await;

@@ -24,7 +24,6 @@ struct Job {
     attempts: u32,
     checkpoints: usize,
     progress: bool,
-    cancelled: bool,
     withdrawn: bool,
     ended: Option<Result<Value, String>>,
 }
@@ -105,10 +104,6 @@ impl FakeHost {
         let mut world = self.world();
         let job = world.jobs.get_mut(id).unwrap();
         (job.lease, job.withdrawn) = (None, true);
-    }
-
-    pub fn cancel(&self, id: &str) {
-        self.world().jobs.get_mut(id).unwrap().cancelled = true;
     }
 
     pub fn expire_leases(&self) {
@@ -205,7 +200,7 @@ async fn job(
     match call.as_str() {
         "heartbeat" => {
             job.progress |= body["progress"]["unit"] == "steps";
-            return Json(json!({"cancel": job.cancelled})).into_response();
+            return Json(json!({})).into_response();
         }
         "complete" => job.ended = Some(Ok(body["outputs"].clone())),
         _ => {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use tidegate_trace::{Context, Spans};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +32,8 @@ pub struct Services {
     pub rates: Rates,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Told when a unit of this host has a job wait.
+    pub queued_jobs: Notify,
     /// Cancelled when the platform drains.
     pub stopping: CancellationToken,
     world: World,
@@ -70,6 +73,7 @@ impl Services {
             gate: Gate::new(places),
             rates: Rates::default(),
             clock: world.clock.clone(),
+            queued_jobs: Notify::new(),
             world,
             stopping: CancellationToken::new(),
             router: RwLock::default(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub use read::ConfigMistakes;
 use tidegate_cloud::{Attached, Endpoints, Settings};
 use tidegate_runtime::dispatch::Places;
+use tidegate_runtime::jobs::Limits;
 use tidegate_runtime::platform::Handles;
 use tidegate_runtime::records::KeptRequests;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// How many invocations there may be at one time.
     pub invocations: Places,
+    /// How many jobs of a tenant there may be at one time, and how long they may take.
+    pub jobs: Limits,
     /// How many requests are kept on record.
     pub requests: KeptRequests,
     /// The gateway.
@@ -214,6 +217,12 @@ fn read(from: &mut Reader) -> Config {
             total: from.count("invocations.total", 512, 1..=512),
             per_tenant: from.count("invocations.per_tenant", 512, 1..=512),
             tenants: from.counts("invocations.tenants", 1..=512),
+        },
+        jobs: Limits {
+            per_tenant: from.count("jobs.per_tenant", 64, 1..=10_000),
+            tenants: from.counts("jobs.tenants", 0..=10_000),
+            timeout: from.duration("jobs.timeout", "24h", ("1s", "30d")),
+            told_in_queues: false,
         },
         requests: KeptRequests {
             newest: from.count("requests.newest", 1000, 1..=100_000),

@@ -16,6 +16,7 @@ pub use summary::{Change, Difference, Effect, Kind, Summary};
 pub use unit::{Cause, DONE, Draft, Ending, done_key};
 
 use crate::event::Join;
+use crate::jobs::Terms;
 use crate::store::{Condition, ObjectMeta, Publication, StateWrite};
 
 /// How much one invocation may stage.
@@ -78,6 +79,8 @@ pub struct Submission {
     pub writes: Vec<String>,
     /// The `type` of the event that a success emits.
     pub emits: String,
+    /// On which terms it is done.
+    pub terms: Terms,
 }
 
 /// Why an effect was not staged.

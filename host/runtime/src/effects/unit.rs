@@ -9,7 +9,7 @@ use tidegate_trace::{Kind, Span};
 use super::join::Counted;
 use super::{Emission, Staged, Submission};
 use crate::event::Event;
-use crate::jobs::Job;
+use crate::jobs::{Job, WAITING};
 use crate::manifest::Function;
 use crate::records::{Notice, RunHead, StepRecord, event_write};
 use crate::services::Services;
@@ -93,7 +93,12 @@ impl<'a> Draft<'a> {
     pub async fn commit(mut self) -> Result<(), CommitError> {
         self.unit.counts = self.counts().collect();
         let queues: Vec<String> = self.unit.enqueue.iter().map(|sent| sent.queue.clone()).collect();
+        let mut waiting = self.unit.state.iter().filter(|write| write.table == WAITING);
+        let jobs = waiting.any(|write| write.value.is_some());
         self.services.store.commit(self.unit).await?;
+        if jobs {
+            self.services.queued_jobs.notify_waiters();
+        }
         for queue in queues {
             self.services.metrics.sent(&queue);
         }
@@ -184,7 +189,7 @@ impl<'a> Draft<'a> {
             self.object(publication, &cause);
         }
         for submission in staged.jobs {
-            self.job(submission, handled);
+            self.job(submission, &function.tenant, handled);
         }
         for opened in &staged.joins {
             self.open(opened, handled);
@@ -196,10 +201,10 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn job(&mut self, submission: Submission, handled: &Event) {
-        let job = Job::submitted(submission, handled, self.now);
+    fn job(&mut self, submission: Submission, tenant: &str, handled: &Event) {
+        let job = Job::submitted(submission, tenant, handled, self.now);
         self.unit.state.push(job.step().into_write(&job.run));
-        self.unit.enqueue.push(job.enqueue());
+        self.unit.state.push(job.wait(self.now));
         self.unit.state.push(job.write(Condition::Absent));
     }
 

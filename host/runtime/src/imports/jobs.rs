@@ -1,11 +1,11 @@
-//! `jobs`: submit, status.
+//! `jobs`: submit, on terms or without, and status.
 
 use wasmtime::component::Accessor;
 
 use super::bindings::tidegate::function::jobs;
 use super::{Error, Imports, at_most, valid_key};
 use crate::effects::Submission;
-use crate::jobs::{Job, Phase};
+use crate::jobs::{Job, Phase, Terms};
 use crate::manifest::BucketPrefix;
 use crate::sandbox::{Call, Guest};
 
@@ -15,7 +15,16 @@ const PLACES: usize = 1000;
 impl jobs::Host for Guest {
     fn submit(&mut self, job: jobs::Submission) -> wasmtime::Result<Result<String, Error>> {
         self.count_call()?;
-        Ok(self.call.stage_job(job))
+        Ok(self.call.stage_job(job, Terms::default()))
+    }
+
+    fn submit_on(
+        &mut self,
+        job: jobs::Submission,
+        terms: jobs::Terms,
+    ) -> wasmtime::Result<Result<String, Error>> {
+        self.count_call()?;
+        Ok(self.call.stage_job(job, terms.into()))
     }
 }
 
@@ -30,10 +39,11 @@ impl<T: Send + 'static> jobs::HostWithStore<T> for Imports {
 }
 
 impl Call {
-    fn stage_job(&self, job: jobs::Submission) -> Result<String, Error> {
+    fn stage_job(&self, job: jobs::Submission, terms: Terms) -> Result<String, Error> {
         let (name, grants) = (&self.spec.name, &self.spec.grants);
         grants.allows_submit(name, &job.kind).map_err(Error::Denied)?;
         grants.allows_emit(name, &job.emits).map_err(Error::Denied)?;
+        terms.check().map_err(Error::Invalid)?;
         at_most("places to read", job.reads.len(), PLACES)?;
         at_most("places to write", job.writes.len(), PLACES)?;
         self.check_places(&job.reads, &grants.objects.read, "objects.read")?;
@@ -49,6 +59,7 @@ impl Call {
             reads: job.reads,
             writes: job.writes,
             emits: job.emits,
+            terms,
         };
         effects.submit(submission, job.config.len())?;
         Ok(id)
@@ -81,13 +92,25 @@ impl Call {
             Phase::Queued => jobs::Phase::Queued,
             Phase::Running => jobs::Phase::Running,
             Phase::Succeeded => jobs::Phase::Succeeded,
-            Phase::Failed => jobs::Phase::Failed,
+            Phase::Failed | Phase::Cancelled => jobs::Phase::Failed,
         };
         Ok(jobs::Status {
             phase,
             attempt: job.attempt,
             detail: job.detail.to_string(),
         })
+    }
+}
+
+impl From<jobs::Terms> for Terms {
+    fn from(terms: jobs::Terms) -> Self {
+        Self {
+            priority: terms.priority,
+            device: terms.device,
+            memory: terms.memory,
+            timeout_ms: terms.timeout_ms,
+            attempts: terms.attempts,
+        }
     }
 }
 

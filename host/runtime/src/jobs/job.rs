@@ -1,17 +1,17 @@
-//! A job as it is kept: its row, its place in a queue, its step in the run, and the event that tells of its end.
+//! A job as it is kept: its row, its step in the run, and the event that tells of its end.
 
-use std::sync::Arc;
+use std::fmt;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate_trace::Context;
 
-use super::JOBS;
+use super::{JOBS, Terms};
 use crate::effects::Submission;
 use crate::event::Event;
 use crate::records::StepRecord;
-use crate::store::{Condition, Enqueue, StateWrite, Store, StoreError};
+use crate::store::{Condition, StateWrite, Store, StoreError};
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,27 @@ pub enum Phase {
     Succeeded,
     /// Ended in failure.
     Failed,
+    /// Ended by somebody's word.
+    Cancelled,
+}
+
+impl Phase {
+    /// Whether nothing comes after it.
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        })
+    }
 }
 
 /// A job.
@@ -42,6 +63,12 @@ pub struct Job {
     pub writes: Vec<String>,
     /// The type of the event that a success emits.
     pub emits: String,
+    /// On which terms it is done.
+    #[serde(default)]
+    pub terms: Terms,
+    /// Whose it is.
+    #[serde(default)]
+    pub tenant: String,
     /// The run it belongs to.
     pub run: String,
     /// The event whose handling submitted it.
@@ -54,6 +81,9 @@ pub struct Job {
     pub attempt: u32,
     /// When it was submitted, in milliseconds since the Unix epoch.
     pub created: u64,
+    /// When a worker leased it first.
+    #[serde(default)]
+    pub started: Option<u64>,
     /// When it ended.
     pub finished: Option<u64>,
     /// Progress, outputs, or the reason of a failure.
@@ -61,8 +91,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// A job as it is submitted while an event is handled.
-    pub fn submitted(submission: Submission, handled: &Event, now: u64) -> Self {
+    /// A job as it is submitted for a tenant while an event is handled.
+    pub fn submitted(submission: Submission, tenant: &str, handled: &Event, now: u64) -> Self {
         Self {
             id: submission.id,
             kind: submission.kind,
@@ -70,12 +100,15 @@ impl Job {
             reads: submission.reads,
             writes: submission.writes,
             emits: submission.emits,
+            terms: submission.terms,
+            tenant: tenant.to_owned(),
             run: handled.run.clone(),
             parent: handled.id.clone(),
             traceparent: handled.traceparent.clone(),
             phase: Phase::Queued,
             attempt: 1,
             created: now,
+            started: None,
             finished: None,
             detail: Value::Null,
         }
@@ -109,20 +142,15 @@ impl Job {
         }
     }
 
-    /// Its place in the queue of its kind.
-    pub fn enqueue(&self) -> Enqueue {
-        Enqueue {
-            queue: queue(&self.kind),
-            group: None,
-            event: Arc::new(self.event()),
-            not_before: None,
-            attempt: self.attempt,
-        }
+    /// Why it did not end well.
+    pub fn reason(&self) -> Option<&str> {
+        let unwell = matches!(self.phase, Phase::Failed | Phase::Cancelled);
+        self.detail["reason"].as_str().filter(|_| unwell)
     }
 
     /// Its step in the run.
     pub fn step(&self) -> StepRecord {
-        StepRecord::queued(&self.event(), &format!("job:{}", self.kind), self.created)
+        StepRecord::queued(&self.event(), &step_of(&self.kind), self.created)
     }
 
     pub(super) fn event(&self) -> Event {
@@ -178,6 +206,7 @@ impl Job {
     }
 }
 
-pub(super) fn queue(kind: &str) -> String {
-    format!("$jobs/{kind}")
+/// The function of the step of a job of a kind.
+pub(super) fn step_of(kind: &str) -> String {
+    format!("job:{kind}")
 }

@@ -41,7 +41,7 @@ use crate::dispatch::{DeadLetters, Dispatcher, NoRoom, Places, completes_joins, 
 use crate::effects::Draft;
 use crate::event::Event;
 use crate::inference::Inference;
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, Limits};
 use crate::records::{KeptRequests, Records};
 use crate::sandbox::{Pool, Program, Sandbox};
 use crate::services::Services;
@@ -60,6 +60,8 @@ pub struct PlatformConfig {
     pub pool: Pool,
     /// How many invocations there may be at one time.
     pub places: Places,
+    /// What jobs may take.
+    pub jobs: Limits,
     /// How many requests are kept on record.
     pub requests: KeptRequests,
     /// Where spans go.
@@ -94,6 +96,7 @@ impl PlatformConfig {
             component_dirs: Vec::new(),
             pool: Pool::default(),
             places: Places::default(),
+            jobs: Limits::default(),
             requests: KeptRequests::default(),
             spans: Spans::default(),
             shared: false,
@@ -164,8 +167,8 @@ impl Platform {
         let sandbox = Arc::new(Sandbox::new(config.pool).map_err(engine_error)?);
         let platform = Arc::new(Self {
             jobs: match config.handles {
-                Handles::Handed => Jobs::new(services.clone()),
-                _ => Jobs::start(services.clone()),
+                Handles::Handed => Jobs::new(services.clone(), config.jobs.clone()),
+                _ => Jobs::start(services.clone(), config.jobs.clone()),
             },
             joins: completes_joins(&services),
             followed: AtomicU64::new(services.clock.now_ms()),

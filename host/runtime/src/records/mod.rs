@@ -55,9 +55,14 @@ impl Records {
         self.notices.subscribe()
     }
 
+    /// Whether anybody follows.
+    pub fn is_followed(&self) -> bool {
+        self.notices.receiver_count() > 0
+    }
+
     /// Tells the followers.
     pub fn tell(&self, notice: impl FnOnce() -> Notice) {
-        if self.notices.receiver_count() > 0 {
+        if self.is_followed() {
             let _nobody_listens_any_more = self.notices.send(Arc::new(notice()));
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tidegate_runtime::clock::Clock;
-use tidegate_runtime::jobs::Jobs;
+use tidegate_runtime::jobs::{Jobs, Limits};
 use tidegate_runtime::records::{KeptRequests, Records, RunState, StepRecord};
 use tidegate_runtime::sandbox::derived_id;
 use tidegate_runtime::store::Store;
@@ -85,7 +85,7 @@ impl Run {
     fn start(&self, world: World) -> Process {
         let guests = Guests::new(self.pipeline.clone(), self.ledger.clone());
         let process = Process::start(world, self.store.clone(), &self.pipeline, Arc::new(guests));
-        process.employ(&Jobs::start(process.services.clone()), None);
+        process.employ(&Jobs::start(process.services.clone(), Limits::default()), None);
         let (run, sender) = (self.clone(), process.clone());
         process.services.spawn(async move {
             let event = sender.event(0, "root".into());
@@ -138,6 +138,10 @@ impl Run {
 fn shown(step: &StepRecord) -> String {
     let subject = step.subject.as_deref().unwrap_or_default();
     let (function, kind, state, attempt) = (&step.function, &step.kind, step.state, step.attempt);
+    if function.starts_with("job:") {
+        // A worker that never came to know of its lease has made an attempt all the same.
+        return format!("{function} {kind} {subject} {state:?}");
+    }
     format!("{function} {kind} {subject} {state:?} {attempt}")
 }
 
@@ -223,7 +227,7 @@ fn check_whole(end: &End) {
         "f5 T5  Done 1",
         "f5 T5  Done 1",
         "f5 T5  Done 1",
-        "job:sim.work sim.work  Done 1",
+        "job:sim.work sim.work  Done",
     ];
     assert_eq!(end.steps, steps);
 }

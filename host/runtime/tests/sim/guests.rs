@@ -10,6 +10,7 @@ use serde_json::json;
 use tidegate_runtime::dispatch::Handler;
 use tidegate_runtime::effects::{Emission, OpenedJoin, Submission, done_key};
 use tidegate_runtime::event::{Event, Join};
+use tidegate_runtime::jobs::Terms;
 use tidegate_runtime::records::Level;
 use tidegate_runtime::sandbox::{Call, Failure, Outcome, Usage};
 use tidegate_runtime::store::{Condition, ObjectMeta, Publication, StateWrite, StoreError};
@@ -336,6 +337,7 @@ fn submit(call: &Call, kind: usize) -> Result<(), Failure> {
         reads: Vec::new(),
         writes: Vec::new(),
         emits: format!("T{kind}"),
+        terms: Terms::default(),
     };
     effects.submit(submission, 2).map_err(|error| again(&error))
 }

@@ -306,6 +306,7 @@ impl Rest<'_> {
         let end = match job.phase {
             Phase::Succeeded => format!("T{kind}"),
             Phase::Failed => "tidegate.job.failed".to_owned(),
+            Phase::Cancelled => "tidegate.job.cancelled".to_owned(),
             _ => return self.ledger.violation(format!("job {id} did not end")),
         };
         let caused = Event {
@@ -313,8 +314,6 @@ impl Rest<'_> {
             ..parent.clone()
         };
         self.entered(&format!("{id}-end"), &end, &caused);
-        self.explained
-            .insert((format!("$jobs/{}", job.kind), id.to_owned()));
     }
 
     /// The counters hold as many handlings as were committed.

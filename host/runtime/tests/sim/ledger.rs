@@ -253,9 +253,13 @@ impl Ledger {
             return self.violation("a job's row is no job".into());
         };
         let (submitted, ended) = self.jobs.entry(job.id).or_default();
+        if job.phase == Phase::Cancelled {
+            *self.counts.entry("jobs cancelled").or_default() += 1;
+        }
         match job.phase {
-            Phase::Succeeded | Phase::Failed => *ended += 1,
+            Phase::Succeeded | Phase::Failed | Phase::Cancelled => *ended += 1,
             _ if condition == Condition::Absent => *submitted += 1,
+            Phase::Running => return self.count("jobs leased"),
             _ => return self.count("jobs queued again"),
         }
         self.count("jobs submitted and ended");

@@ -34,7 +34,7 @@ const TOLD: u64 = 1000;
 /// Failures that are shown in full.
 const SHOWN: usize = 5;
 /// What has to happen in thousands of seeds, or the simulation has lost its sting.
-const KINDS: [&str; 28] = [
+const KINDS: [&str; 30] = [
     "handled",
     "batches committed",
     "batches halved",
@@ -56,7 +56,9 @@ const KINDS: [&str; 28] = [
     "long downtimes",
     "schedules fired",
     "jobs submitted and ended",
+    "jobs leased",
     "jobs queued again",
+    "jobs cancelled",
     "paused",
     "too old",
     "redriven",

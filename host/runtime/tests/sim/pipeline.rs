@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tidegate_runtime::dispatch::Places;
 use tidegate_runtime::effects::JOIN;
+use tidegate_runtime::jobs::{LEASES, WAITING};
 use tidegate_runtime::manifest::{Function, Manifest, Schedule, Trigger, queue_of};
-use tidegate_runtime::store::Store;
+use tidegate_runtime::store::{Order, Store};
 
 use crate::random::Random;
 use crate::versions::Versions;
@@ -193,11 +194,16 @@ impl Pipeline {
         let versions = self.versions().all();
         let queues = versions.iter().map(|version| version.queue());
         let mut waiting = Vec::new();
-        for queue in queues.chain([format!("$jobs/{JOB}"), queue_of(JOIN, 0)]) {
+        for queue in queues.chain([queue_of(JOIN, 0)]) {
             let depth = store.depth(&queue).await.map_err(|error| error.to_string())?;
             if depth.ready + depth.delayed > 0 {
                 waiting.push(format!("{queue}: {depth:?}"));
             }
+        }
+        for table in [WAITING, LEASES] {
+            let page = store.query(table, "", None, 100, Order::Ascending).await;
+            let jobs = page.map_err(|error| error.to_string())?.entries;
+            waiting.extend(jobs.into_iter().map(|(key, _)| format!("{table}/{key}")));
         }
         Ok(waiting)
     }
@@ -246,7 +252,7 @@ fn function(text: &mut String, index: usize, count: usize, dice: &mut Random) ->
         write!(triggers, ", {{ event = \"T{}\" }}", dice.below(index as u64))?;
     }
     if index + 1 == count {
-        triggers.push_str(", { event = \"tidegate.job.failed\" }");
+        triggers.push_str(", { event = \"tidegate.job.failed\" }, { event = \"tidegate.job.cancelled\" }");
     }
     let timed = dice.once_in(300);
     if timed {

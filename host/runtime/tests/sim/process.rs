@@ -12,7 +12,7 @@ use tidegate_runtime::dispatch::{
 use tidegate_runtime::effects::Draft;
 use tidegate_runtime::event::Event;
 use tidegate_runtime::inference::NoInference;
-use tidegate_runtime::jobs::{EndError, Jobs, Leased};
+use tidegate_runtime::jobs::{self, CancelError, EndError, Jobs, Leased};
 use tidegate_runtime::manifest::Function;
 use tidegate_runtime::records::KeptRequests;
 use tidegate_runtime::services::Services;
@@ -173,6 +173,8 @@ enum Verdict {
     Done,
     Again,
     Failed,
+    /// Nothing: somebody cancels it.
+    Cancelled,
 }
 
 /// A worker that is not always what one would wish.
@@ -184,7 +186,11 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self) {
-        let kinds = [JOB.to_owned()];
+        let worker = jobs::Worker {
+            name: "worker".into(),
+            kinds: vec![JOB.into()],
+            ..jobs::Worker::default()
+        };
         while !self.services.stopping.is_cancelled() {
             // A worker may hang up while it waits.
             let patience = self.dice.as_mut().map_or(5000, |dice| dice.within(50, 5000));
@@ -192,7 +198,7 @@ impl Worker {
                 biased;
                 () = self.services.stopping.cancelled() => return,
                 () = self.pause(patience) => continue,
-                leased = self.jobs.lease("worker", &kinds, Duration::from_secs(5)) => leased,
+                leased = self.jobs.lease(&worker, Duration::from_secs(5)) => leased,
             };
             match leased {
                 Ok(Some(leased)) => self.work(leased).await,
@@ -220,7 +226,7 @@ impl Worker {
             let silence = dice.below(silence);
             self.pause(silence).await;
             let beat = self.jobs.heartbeat(&leased.job.id, &leased.token, None);
-            if beat.is_err() {
+            if beat.await.is_err() {
                 return None;
             }
         }
@@ -228,6 +234,7 @@ impl Worker {
             0 => None,
             1 => Some(Verdict::Again),
             2 => Some(Verdict::Failed),
+            3 => Some(Verdict::Cancelled),
             _ => Some(Verdict::Done),
         }
     }
@@ -240,6 +247,10 @@ impl Worker {
                 Verdict::Done => self.jobs.complete(id, token, json!({})).await,
                 Verdict::Again => self.jobs.fail(id, token, "no luck", true).await,
                 Verdict::Failed => self.jobs.fail(id, token, "no way", false).await,
+                Verdict::Cancelled => match self.jobs.cancel(id).await {
+                    Err(CancelError::Commit(error)) => Err(error.into()),
+                    _ => Ok(()),
+                },
             };
             match told {
                 Err(EndError::Commit(CommitError::Store(_))) => self.pause(200).await,

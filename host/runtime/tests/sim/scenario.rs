@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate_runtime::jobs::Jobs;
+use tidegate_runtime::jobs::{Jobs, Limits};
 use tidegate_runtime::store::Store;
 use tidegate_runtime::store::memory::Memory;
 
@@ -109,7 +109,7 @@ impl Scenario {
     fn start(&mut self) -> Process {
         let world = self.executor.world(Node::Platform);
         let process = Process::start(world, self.store.clone(), &self.pipeline, self.guests.clone());
-        let jobs = Jobs::start(process.services.clone());
+        let jobs = Jobs::start(process.services.clone(), Limits::default());
         for _ in 0..WORKERS {
             process.employ(&jobs, Some(Random::of(self.dice.next(), "worker")));
         }

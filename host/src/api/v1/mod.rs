@@ -55,6 +55,8 @@ pub fn router(faces: Faces) -> Router {
         .route("/logs", get(logs::list))
         .route("/requests", get(requests::list))
         .route("/jobs", get(jobs::list))
+        .route("/jobs/{id}", get(jobs::one))
+        .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/models", get(models::list))
         .route("/models/{name}", get(models::one))
         .route("/objects/{bucket}", get(objects::list))

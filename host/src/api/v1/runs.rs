@@ -25,7 +25,7 @@ pub(super) async fn one(
     let found = faces.platform.records().run(&run).await?;
     let found = found.ok_or_else(|| ApiError::missing(format!("there is no run `{run}`")))?;
     let mut jobs = faces.platform.jobs().list(JOBS).await?;
-    jobs.retain(|job| job.run == run);
+    jobs.retain(|shown| shown.job.run == run);
     let mut answer = serde_json::to_value(&found).unwrap_or_default();
     answer["jobs"] = json!(jobs);
     Ok(Json(answer))
