@@ -8,6 +8,7 @@
 //! - [`server`] and [`tls`]: one port that speaks TLS and plain HTTP.
 //! - [`api`]: the faces: functions' routes, `/api/v1`, `/worker/v1`, S3, metrics.
 //! - [`worker`], [`inference`]: the worker process, and models answered by it.
+//! - [`models`]: models that somebody brings along: looked at, and registered.
 //! - [`notices`]: what S3 tells of buckets of others.
 //! - [`recorder`]: requests and responses of functions that ask for it, kept as objects.
 
@@ -19,6 +20,7 @@ pub mod config;
 pub mod host;
 pub mod inference;
 pub mod lambda;
+pub mod models;
 pub mod notices;
 pub mod package;
 pub mod recorder;

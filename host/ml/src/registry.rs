@@ -69,8 +69,8 @@ pub struct Artifact {
     pub size: u64,
 }
 
-/// What a version was trained on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What a version was trained on; empty of one that somebody brought along.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dataset {
     /// The dataset's id.
     pub id: String,
@@ -86,9 +86,28 @@ pub struct Dataset {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
     /// Names of the user features.
+    #[serde(default)]
     pub user_features: Vec<String>,
     /// Names of the item features.
+    #[serde(default)]
     pub item_features: Vec<String>,
+    /// The tensors that it takes, of a model that somebody brought along.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Tensor>,
+    /// The tensors that it gives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Tensor>,
+}
+
+/// A tensor that a model takes or gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// Its type, as the Open Inference Protocol calls it: `FP32`, `INT64`, `BYTES`.
+    pub datatype: String,
+    /// Its dimensions; -1 where whoever asks decides.
+    pub shape: Vec<i64>,
 }
 
 /// The champion a version was compared with.
@@ -128,6 +147,18 @@ pub struct Alias {
 pub struct Next {
     /// Counted from 1.
     pub version: u64,
+}
+
+/// The aliases that a decision sets, each with the version it then points at.
+pub fn aliases(decision: Decision, version: u64, champion: Option<u64>) -> Vec<(&'static str, u64)> {
+    match decision {
+        Decision::Promote => {
+            let previous = champion.map(|champion| (PREVIOUS, champion));
+            [(CHAMPION, version)].into_iter().chain(previous).collect()
+        }
+        Decision::Candidate => vec![(CANDIDATE, version)],
+        Decision::Reject => Vec::new(),
+    }
 }
 
 /// The key of a version.
@@ -221,7 +252,7 @@ mod tests {
             code: BTreeMap::new(),
             signature: Signature {
                 user_features: vec!["rate".into()],
-                item_features: vec![],
+                ..Signature::default()
             },
             decision: Decision::Candidate,
             reason: "better".into(),
@@ -234,6 +265,17 @@ mod tests {
         };
         let json = serde_json::to_vec(&version).unwrap();
         assert_eq!(serde_json::from_slice::<ModelVersion>(&json).unwrap(), version);
+    }
+
+    #[test]
+    fn a_promotion_keeps_the_old_champion_as_previous() {
+        assert_eq!(aliases(Decision::Promote, 1, None), [("champion", 1)]);
+        assert_eq!(
+            aliases(Decision::Promote, 4, Some(2)),
+            [("champion", 4), ("previous", 2)]
+        );
+        assert_eq!(aliases(Decision::Candidate, 4, Some(2)), [("candidate", 4)]);
+        assert_eq!(aliases(Decision::Reject, 4, Some(2)), []);
     }
 
     #[test]

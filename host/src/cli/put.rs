@@ -85,7 +85,8 @@ impl Put {
     }
 }
 
-async fn open(path: &Path) -> Result<(tokio::fs::File, u64)> {
+/// A file, and its length.
+pub(super) async fn open(path: &Path) -> Result<(tokio::fs::File, u64)> {
     let opened = tokio::fs::File::open(path).await;
     let file = opened.with_context(|| format!("cannot read `{}`", path.display()))?;
     let metadata = file.metadata().await?;

@@ -4,13 +4,13 @@ mod registry;
 mod scoring;
 
 use feed_ranking::evaluate::messages::{ModelDecided, ModelTrained};
-use feed_ranking::evaluate::registration::{Registration, aliases, comparable};
+use feed_ranking::evaluate::registration::{Registration, comparable};
 use feed_ranking::evaluate::scoring::{Scores, ScoringError};
 use feed_ranking::features::training::{MANIFEST, Manifest};
 use registry::Registry;
 use scoring::Split;
 use tidegate_ml::reference::ModelRef;
-use tidegate_ml::registry::{Comparison, ModelVersion, Origin};
+use tidegate_ml::registry::{Comparison, ModelVersion, Origin, aliases};
 use tidegate_sdk::prelude::*;
 
 tidegate_sdk::function!(handle);

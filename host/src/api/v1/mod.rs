@@ -57,7 +57,7 @@ pub fn router(faces: Faces) -> Router {
         .route("/jobs", get(jobs::list))
         .route("/jobs/{id}", get(jobs::one))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/models", get(models::list))
+        .route("/models", get(models::list).post(models::register))
         .route("/models/{name}", get(models::one))
         .route("/objects/{bucket}", get(objects::list))
         .route(

@@ -1,4 +1,4 @@
-//! The model registry, read only.
+//! The model registry: what there is, and a version that somebody brings along.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 use tidegate_ml::registry::{self, Key};
 use tidegate_runtime::store::{Order, Store, StoreError};
 
-use crate::api::Faces;
 use crate::api::error::{ApiError, Json};
+use crate::api::{Faces, objects};
+use crate::models::{Offered, RegisterError, register as enter};
 
 /// Rows that are read at one time.
 const PAGE: usize = 1000;
@@ -39,6 +40,34 @@ pub(super) async fn one(
         .remove(&name)
         .ok_or_else(|| ApiError::missing(format!("there is no model `{name}`")))?;
     Ok(Json(shown(&name, model)))
+}
+
+pub(super) async fn register(
+    State(faces): State<Faces>,
+    Json(offered): Json<Offered>,
+) -> Result<Json<Value>, ApiError> {
+    let store = faces.platform.store().as_ref();
+    objects::checked_place(store, &offered.bucket, &offered.key).await?;
+    let now = chrono::Utc::now().timestamp_millis().max(0) as u64;
+    let version = enter(store, offered, now).await?;
+    tracing::info!(
+        model = version.model,
+        version = version.version,
+        decision = version.decision.as_str(),
+        "model registered"
+    );
+    Ok(Json(json!(version)))
+}
+
+impl From<RegisterError> for ApiError {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::Refused(_) => Self::bad(error.to_string()),
+            RegisterError::Missing(..) => Self::missing(error.to_string()),
+            RegisterError::TooLarge(..) => Self::new(http::StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+            RegisterError::Commit(error) => error.into(),
+        }
+    }
 }
 
 /// The newest version comes first.

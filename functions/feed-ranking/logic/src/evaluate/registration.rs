@@ -1,11 +1,9 @@
-//! The record of a new version, and the aliases that move with it.
+//! The record of a new version.
 
 use std::collections::BTreeMap;
 
-use tidegate_ml::promotion::{Decision, decide};
-use tidegate_ml::registry::{
-    CANDIDATE, CHAMPION, Comparison, Dataset, ModelVersion, Origin, PREVIOUS, Signature,
-};
+use tidegate_ml::promotion::decide;
+use tidegate_ml::registry::{Comparison, Dataset, ModelVersion, Origin, Signature};
 
 use super::messages::ModelTrained;
 use crate::features::training::Manifest;
@@ -97,18 +95,6 @@ pub fn comparable(champion: &Signature, manifest: &Manifest) -> bool {
     *champion == manifest.signature()
 }
 
-/// The aliases that a decision sets, each with the version it then points at.
-pub fn aliases(decision: Decision, version: u64, champion: Option<u64>) -> Vec<(&'static str, u64)> {
-    match decision {
-        Decision::Promote => {
-            let previous = champion.map(|champion| (PREVIOUS, champion));
-            [(CHAMPION, version)].into_iter().chain(previous).collect()
-        }
-        Decision::Candidate => vec![(CANDIDATE, version)],
-        Decision::Reject => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::messages::ModelDecided;
@@ -172,16 +158,5 @@ mod tests {
         assert_eq!(kind(0.85, Some(0.83)), "ModelPromoted");
         assert_eq!(kind(0.835, Some(0.83)), "ModelRejected");
         assert_eq!(kind(0.80, Some(0.83)), "ModelRejected");
-    }
-
-    #[test]
-    fn a_promotion_keeps_the_old_champion_as_previous() {
-        assert_eq!(aliases(Decision::Promote, 1, None), [("champion", 1)]);
-        assert_eq!(
-            aliases(Decision::Promote, 4, Some(2)),
-            [("champion", 4), ("previous", 2)]
-        );
-        assert_eq!(aliases(Decision::Candidate, 4, Some(2)), [("candidate", 4)]);
-        assert_eq!(aliases(Decision::Reject, 4, Some(2)), []);
     }
 }

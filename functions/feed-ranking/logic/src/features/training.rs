@@ -94,6 +94,7 @@ impl Manifest {
         Signature {
             user_features: self.user_features.clone(),
             item_features: self.item_features.clone(),
+            ..Signature::default()
         }
     }
 

@@ -1,23 +1,35 @@
 //! `tidegate models`: the registry.
 
+mod register;
+
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::text::{self, Cell, Colour, date, field, tame};
 use super::{Target, client};
 
-/// Shows registered models, or the versions of one
+/// Shows registered models, or the versions of one; `models register` brings one along
 #[derive(Args)]
 pub struct Models {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The model
     model: Option<String>,
     #[command(flatten)]
     target: Target,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    Register(register::Register),
+}
+
 impl Models {
     pub(super) async fn run(self) -> Result<()> {
+        if let Some(Command::Register(register)) = self.command {
+            return register.run(&self.target).await;
+        }
         let client = self.target.client()?;
         let answer = match &self.model {
             Some(model) => {
@@ -35,7 +47,7 @@ impl Models {
             None => answer["models"].as_array().cloned().unwrap_or_default(),
         };
         if models.is_empty() {
-            return text::say("no models yet: an app registers them\n");
+            return text::say("no models yet: an app registers them, or `tidegate models register`\n");
         }
         for model in &models {
             text::say(&format!(
