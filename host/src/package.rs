@@ -61,7 +61,7 @@ impl Package {
         for function in checked(sources)? {
             let component = &function.spec.component;
             entries.insert(place(component)?, function.bytes.to_vec());
-            let code = packaged_code(Path::new(CODE), &function.component.digest)
+            let code = packaged_code(Path::new(CODE), &function.component.code.digest)
                 .display()
                 .to_string();
             if let Entry::Vacant(place) = entries.entry(code) {

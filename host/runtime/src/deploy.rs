@@ -1,12 +1,13 @@
 //! From a manifest to functions that can run: components found, compiled, and checked against it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::manifest::{Function, Manifest, Mistake, Mistakes, Trigger};
-use crate::sandbox::{Component, ComponentError, Kind, Sandbox, sha256_hex};
+use crate::sandbox::{Code, Component, ComponentError, Kind, Sandbox, sha256_hex};
 use crate::trigger::Split;
 
 /// A function with its compiled component.
@@ -16,7 +17,7 @@ pub struct Deployable {
     pub spec: Arc<Function>,
     /// The component.
     pub component: Component,
-    /// The component's bytes.
+    /// The component's bytes, until they are kept.
     pub bytes: bytes::Bytes,
 }
 
@@ -58,7 +59,7 @@ impl Deployable {
             app: app.to_owned(),
             name: self.spec.name.clone(),
             version: self.spec.version,
-            digest: self.component.digest.clone(),
+            digest: self.component.code.digest.clone(),
             live,
             triggers: self.spec.triggers.iter().map(ToString::to_string).collect(),
             description: self.spec.description.clone(),
@@ -71,7 +72,7 @@ impl Deployable {
     fn warnings(&self) -> Vec<String> {
         let stub =
             |name: &String| format!("imports `{name}`, which this host does not offer: a call of it traps");
-        let stubs = self.component.stubs.iter().map(stub);
+        let stubs = self.component.code.stubs.iter().map(stub);
         let denied = |import: &String| {
             let grant = missing_grant_of_others(&self.spec, import)?;
             Some(format!(
@@ -79,7 +80,7 @@ impl Deployable {
             ))
         };
         stubs
-            .chain(self.component.imports.iter().filter_map(denied))
+            .chain(self.component.code.imports.iter().filter_map(denied))
             .collect()
     }
 }
@@ -105,9 +106,12 @@ impl Places {
 }
 
 /// What a function is loaded from.
+#[derive(Clone)]
 pub enum Source {
     /// The component.
-    Bytes(Vec<u8>),
+    Bytes(bytes::Bytes),
+    /// Code that another function has already.
+    Loaded(Arc<Code>),
     /// Machine code that is packaged, by the digest of the component.
     Packaged(String),
 }
@@ -120,7 +124,8 @@ pub fn load(
 ) -> Result<(Manifest, Vec<Deployable>), Mistakes> {
     let (manifest, mut mistakes) = Manifest::read(file)?;
     let folder = file.parent().unwrap_or(Path::new("."));
-    let find = |spec: &Function| find(spec, folder, &places.components).map(Source::Bytes);
+    let find =
+        |spec: &Function| find(spec, folder, &places.components).map(|bytes| Source::Bytes(bytes.into()));
     let functions = link_all(sandbox, &manifest, &mut mistakes, places, find);
     Mistakes::none(&file.display().to_string(), mistakes).map(|()| (manifest, functions))
 }
@@ -160,6 +165,8 @@ fn link_all(
     source_of: impl Fn(&Function) -> Result<Source, String>,
 ) -> Vec<Deployable> {
     let mut functions = Vec::new();
+    // Functions that have the same component share its bytes.
+    let mut read: HashMap<String, bytes::Bytes> = HashMap::new();
     for (path, spec) in manifest.placed() {
         if spec.component.as_os_str().is_empty() {
             continue;
@@ -175,10 +182,11 @@ fn link_all(
                 let wrong = mismatches(spec, &component, &mistaken_grants(&path, mistakes));
                 mistakes.extend(wrong.into_iter().map(at));
                 mistakes.extend(stray_batch(&path, spec, &component));
+                let read = read.entry(component.code.digest.clone());
                 functions.push(Deployable {
                     spec: Arc::new(gathered(spec, component.program.kind())),
+                    bytes: read.or_insert(bytes).clone(),
                     component,
-                    bytes: bytes.into(),
                 });
             }
         }
@@ -191,22 +199,24 @@ fn load_one(
     sandbox: &Sandbox,
     source: Source,
     places: &Places,
-) -> Result<(Vec<u8>, Component), ComponentError> {
+) -> Result<(bytes::Bytes, Component), ComponentError> {
     let packaged = |digest: &str| {
         let folder = places.packaged.as_deref().unwrap_or(Path::new(""));
-        Component::packaged(sandbox, digest, &packaged_code(folder, digest))
+        Code::packaged(sandbox, digest, &packaged_code(folder, digest))
     };
-    match source {
-        Source::Packaged(digest) => Ok((Vec::new(), packaged(&digest)?)),
+    let (bytes, code) = match source {
+        Source::Loaded(code) => (bytes::Bytes::new(), code),
+        Source::Packaged(digest) => (bytes::Bytes::new(), packaged(&digest)?),
         Source::Bytes(bytes) => {
             let digest = sha256_hex(&bytes);
-            let component = match places.has_code(&digest) {
+            let code = match places.has_code(&digest) {
                 true => packaged(&digest)?,
-                false => Component::load(sandbox, &bytes, places.cache.as_deref())?,
+                false => Code::load(sandbox, &bytes, places.cache.as_deref())?,
             };
-            Ok((bytes, component))
+            (bytes, code)
         }
-    }
+    };
+    Ok((bytes, Component::of(code)?))
 }
 
 /// Where packaged machine code is. Its name says nothing of the engine: what does not fit is refused as it is loaded.
@@ -304,7 +314,7 @@ fn mismatches(spec: &Function, component: &Component, mistaken: &[String]) -> Ve
             ));
         }
     }
-    for import in &component.imports {
+    for import in &component.code.imports {
         if let Some(missing) = missing_grant(spec, import)
             && !mistaken
                 .iter()

@@ -2,9 +2,11 @@
 //!
 //! A guest that computes yields every few milliseconds, but a thread that is handed such slices all the time hardly
 //! ever looks for what came in by the network: two busy guests on two cores made every other request wait for most of
-//! a second. So a task starts in the foreground, and once it has held its thread for long it goes on in the background:
-//! on as many threads of another runtime, which the operating system takes turns with, and lets wait where it must.
+//! a second. So a task starts in the foreground, and once it has held its thread for long, or expects to, it goes on in
+//! the background: on as many threads of another runtime, which the operating system takes turns with, and lets wait
+//! where it must.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll};
@@ -41,6 +43,30 @@ fn give_way() {
     }
 }
 
+thread_local! {
+    /// Whether the task that was polled last expects to hold its thread for long.
+    static STEPS_BACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Moves the task that calls it to the background, where it began in the foreground.
+pub(crate) async fn step_back() {
+    STEPS_BACK.set(true);
+    tokio::task::yield_now().await;
+}
+
+/// Does what holds a thread for long, on a thread of the background.
+pub(crate) async fn blocking(work: impl FnOnce() + Send + 'static) {
+    match &*BACKGROUND {
+        Some(background) => {
+            let done = background.spawn_blocking(work).await;
+            if let Err(error) = done {
+                tracing::error!(%error, "work in the background ended early");
+            }
+        }
+        None => work(),
+    }
+}
+
 /// A task that runs in the foreground for as long as it holds no thread for long.
 pub(crate) struct Foreground {
     /// None once it has moved.
@@ -65,12 +91,14 @@ impl Future for Foreground {
         let Some(task) = &mut self.task else {
             return Poll::Ready(());
         };
+        STEPS_BACK.set(false);
         let began = Instant::now();
         if task.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
         let is_long = began.elapsed() >= LONG;
-        if !(std::mem::replace(&mut self.was_long, is_long) && is_long) {
+        let is_long_again = std::mem::replace(&mut self.was_long, is_long) && is_long;
+        if !is_long_again && !STEPS_BACK.get() {
             return Poll::Pending;
         }
         match (&*BACKGROUND, self.task.take()) {
@@ -107,6 +135,16 @@ mod tests {
             tell.send(threads).unwrap();
         })));
         assert_eq!(told.await.unwrap(), [false, false, true]);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_steps_back_goes_on_in_the_background_at_once() {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        tokio::spawn(Foreground::new(Box::pin(async move {
+            step_back().await;
+            tell.send(thread()).unwrap();
+        })));
+        assert_eq!(told.await.unwrap(), "tidegate-background");
     }
 
     #[tokio::test]

@@ -15,12 +15,8 @@ use tidegate_runtime::{Platform, PlatformConfig, Traffic};
 
 /// A platform with the functions `plain` (HTTP) and `odd` (events), whose manifests hold `more`.
 async fn platform(more: &str) -> (tempfile::TempDir, Arc<Platform>) {
-    let folder = tempfile::tempdir().unwrap();
-    let manifest = format!(
+    platform_of(&format!(
         r#"
-        [app]
-        name = "reuse"
-
         [[function]]
         name = "plain"
         component = "tidegate_plain_http.wasm"
@@ -38,7 +34,13 @@ async fn platform(more: &str) -> (tempfile::TempDir, Arc<Platform>) {
         retry = {{ max_attempts = 1 }}
         {more}
         "#
-    );
+    ))
+    .await
+}
+
+async fn platform_of(functions: &str) -> (tempfile::TempDir, Arc<Platform>) {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = format!("[app]\nname = \"reuse\"\n{functions}");
     let file = folder.path().join("tidegate.toml");
     std::fs::write(&file, manifest).unwrap();
     let store = Arc::new(Embedded::open(&folder.path().join("data")).unwrap());
@@ -68,7 +70,11 @@ async fn get(platform: &Platform, path: &str) -> (u16, String) {
 
 /// How many requests the instance that answers now has answered before.
 async fn answered_before(platform: &Platform) -> u64 {
-    let (status, text) = get(platform, "/hello").await;
+    answered_before_at(platform, "/hello").await
+}
+
+async fn answered_before_at(platform: &Platform, path: &str) -> u64 {
+    let (status, text) = get(platform, path).await;
     assert_eq!(status, 200, "{text}");
     text.split(' ').rev().nth(1).unwrap().parse().unwrap()
 }
@@ -145,4 +151,22 @@ async fn an_instance_that_waits_too_long_is_ended() {
     let (_folder, platform) = platform(r#"reuse = { idle = "20ms" }"#).await;
     until_answered_before(&platform, 1, Duration::from_millis(1)).await;
     until_answered_before(&platform, 0, Duration::from_millis(100)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_that_have_one_component_share_no_instance() {
+    let function = |name: &str| {
+        format!(
+            "[[function]]\nname = \"{name}\"\ncomponent = \"tidegate_plain_http.wasm\"\n\
+             trigger = [{{ http = {{ route = \"/{name}/{{*rest}}\" }} }}]\nreuse = {{}}\n"
+        )
+    };
+    let (_folder, platform) = platform_of(&(function("first") + &function("second"))).await;
+    let mut is_used_again = false;
+    for _ in 0..200 {
+        is_used_again |= answered_before_at(&platform, "/first/hello").await > 0;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(is_used_again);
+    assert_eq!(answered_before_at(&platform, "/second/hello").await, 0);
 }

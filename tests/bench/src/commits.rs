@@ -28,14 +28,28 @@ const LIMIT_MS: f64 = 20.0;
 fn manifest() -> String {
     let reused = |name, on, emits: &str| stage::step(name, on, &[emits], stage::WIDE_AND_REUSED);
     stage::app([
-        stage::step("flood", "Flood", &["Fresh", "Reused"], ""),
+        stage::step("flood", "Flood", &["Fresh", "Reused", "Batched"], ""),
         stage::step("noop", "Fresh", &["Never"], stage::WIDE),
         reused("reused", "Reused", "Never"),
         reused("first", "First", "Second"),
         reused("second", "Second", "Third"),
         reused("third", "Third", "Never"),
+        BATCHED.to_owned(),
     ])
 }
+
+/// A function that takes events together; each commits with its own marker, run and record.
+const BATCHED: &str = r#"
+[[function]]
+name = "batched"
+component = "tidegate_guests_batch.wasm"
+trigger = [{ event = "Batched" }]
+batch = { size = 100 }
+grants.state.read = ["bench"]
+grants.state.write = ["bench"]
+grants.events.emit = ["Never"]
+reuse = {}
+"#;
 
 /// Measures it.
 pub async fn measure(cache: &Path, table: &mut Table) -> Result<()> {
@@ -72,9 +86,13 @@ pub async fn measure(cache: &Path, table: &mut Table) -> Result<()> {
     }
     drop(peer);
     let bare = bare(folder.path())?;
-    for (kind, function, instances) in [("Fresh", "noop", "fresh"), ("Reused", "reused", "reused")] {
+    for (kind, function, instances) in [
+        ("Fresh", "noop", "fresh instances"),
+        ("Reused", "reused", "reused instances"),
+        ("Batched", "batched", "up to 100 in a batch"),
+    ] {
         let rate = drained(&host, kind, function).await?;
-        let what = format!("queued one-step events, run and committed, {instances} instances");
+        let what = format!("queued one-step events, run and committed, {instances}");
         let beside = format!("fjall alone, groups of 256: {} a second", whole(bare));
         table.beside(
             &what,
@@ -83,7 +101,7 @@ pub async fn measure(cache: &Path, table: &mut Table) -> Result<()> {
             0.5,
         );
         table.over(&what, rate, AIM, "a second");
-        if instances == "reused" {
+        if function == "reused" {
             half_load(&host, rate / 2.0, table).await?;
         }
     }

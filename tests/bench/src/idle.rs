@@ -2,22 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::json;
+use tempfile::TempDir;
+use tidegate_harness::Host;
 
 use crate::stage;
 use crate::table::{Table, duration, whole};
 
 const FUNCTIONS: usize = 10_000;
+/// A manifest of more would be larger than a manifest may be.
+const FUNCTIONS_OF_AN_APP: usize = 1000;
 /// Over which the idle host's CPU time is measured.
 const REST: Duration = Duration::from_secs(5);
 
 /// Measures it.
 pub async fn measure(table: &mut Table) -> Result<()> {
-    let none = {
-        let (host, _folder) = stage::host_with(&manifest(1)).await?;
-        stage::resident(host.pid())?
-    };
-    let (mut host, _folder) = stage::host_with(&manifest(FUNCTIONS)).await?;
+    let (mut host, folder) = stage::host().await?;
+    let none = stage::resident(host.pid())?;
+    deploy(&host, &folder).await?;
     host.kill().await?;
     let started = Instant::now();
     host.restart().await?;
@@ -49,10 +52,22 @@ pub async fn measure(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn manifest(functions: usize) -> String {
+async fn deploy(host: &Host, folder: &TempDir) -> Result<()> {
+    for app in 0..FUNCTIONS / FUNCTIONS_OF_AN_APP {
+        let file = folder.path().join(format!("idle-{app}.toml"));
+        std::fs::write(&file, manifest(app)).with_context(|| format!("cannot write `{}`", file.display()))?;
+        host.api
+            .post("/api/v1/deploy", &json!({ "manifest": file }))
+            .await
+            .context("an app of idle functions")?;
+    }
+    Ok(())
+}
+
+fn manifest(app: usize) -> String {
     let one = |number| {
-        let (name, on) = (format!("idle-{number}"), format!("Idle{number}"));
+        let (name, on) = (format!("idle-{app}-{number}"), format!("Idle{app}x{number}"));
         stage::step(&name, &on, &["Never"], "")
     };
-    stage::app((0..functions).map(one))
+    stage::app_named(&format!("idle-{app}"), (0..FUNCTIONS_OF_AN_APP).map(one))
 }

@@ -31,8 +31,13 @@ grants.events.emit = ["{emits}"]
 
 /// The manifest of an app with these functions.
 pub fn app(functions: impl IntoIterator<Item = String>) -> String {
+    app_named("bench", functions)
+}
+
+/// The same, under a name of its own.
+pub fn app_named(name: &str, functions: impl IntoIterator<Item = String>) -> String {
     let functions: String = functions.into_iter().collect();
-    format!("[app]\nname = \"bench\"\n{functions}")
+    format!("[app]\nname = \"{name}\"\n{functions}")
 }
 
 /// What an event carries that asks for nothing.

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use tidegate_runtime::event::Event;
 use tidegate_runtime::manifest::Manifest;
-use tidegate_runtime::sandbox::{Component, Pool, Sandbox};
+use tidegate_runtime::sandbox::{Code, Component, Pool, Sandbox};
 
 use host::Running;
 
@@ -58,7 +58,7 @@ pub fn component(data: &[u8]) {
         ..Pool::default()
     };
     let sandbox = SANDBOX.get_or_init(|| Sandbox::new(pool).expect("an engine"));
-    if let Err(refused) = Component::load(sandbox, data, None) {
+    if let Err(refused) = Code::load(sandbox, data, None).and_then(Component::of) {
         assert!(
             !refused.to_string().trim().is_empty(),
             "a refusal without a reason"

@@ -152,6 +152,27 @@ pub enum Misfire {
     Skip,
 }
 
+impl Manifest {
+    /// For each function, the text of a manifest that has it alone. That of a Spin app is not taken apart.
+    pub(crate) fn texts(&self) -> BTreeMap<String, String> {
+        let whole = |function: &Function| (function.name.clone(), self.text.clone());
+        self.taken_apart()
+            .unwrap_or_else(|| self.functions.iter().map(whole).collect())
+    }
+
+    fn taken_apart(&self) -> Option<BTreeMap<String, String>> {
+        let mut root: toml::Table = self.text.parse().ok()?;
+        let functions = root.remove("function")?;
+        let alone = |words: &toml::Value| {
+            let name = words.get("name")?.as_str()?.to_owned();
+            let mut root = root.clone();
+            root.insert("function".into(), vec![words.clone()].into());
+            Some((name, toml::to_string(&root).ok()?))
+        };
+        functions.as_array()?.iter().map(alone).collect()
+    }
+}
+
 impl Function {
     /// The queue of its events: one for each version, so that an event stays on the version that it entered for.
     pub fn queue(&self) -> String {

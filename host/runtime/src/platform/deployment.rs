@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::apps::{APPS, AppRecord, Splits, Traffic};
 use super::buckets::{BUCKETS, buckets_of};
-use super::versions::{MOST, VersionRecord, Versions};
+use super::versions::{MOST, Template, VersionRecord, Versions};
 use super::{Handles, Platform, engine_error};
 use crate::deploy::{self, Deployable, Deployed, Places, Source};
 use crate::effects::Draft;
@@ -125,7 +125,12 @@ impl Platform {
         let (mut record, condition) = AppRecord::read(store, app).await?;
         let mut versions = Versions::read(store, None).await?;
         let before = versions.digests();
-        let template = self.template(file, manifest);
+        let template = Template {
+            app: app.clone(),
+            at: self.services.clock.now_ms(),
+            file: file.to_owned(),
+            texts: manifest.texts(),
+        };
         let mut numbers = BTreeMap::new();
         for function in functions.iter_mut() {
             self.keep_component(function, &mut draft.unit).await?;
@@ -156,20 +161,8 @@ impl Platform {
         }
     }
 
-    fn template(&self, file: &str, manifest: &Manifest) -> VersionRecord {
-        VersionRecord {
-            app: manifest.app.name.clone(),
-            function: String::new(),
-            number: 0,
-            digest: String::new(),
-            at: self.services.clock.now_ms(),
-            file: file.to_owned(),
-            manifest: manifest.text.clone(),
-        }
-    }
-
     async fn keep_component(&self, function: &Deployable, unit: &mut Unit) -> Result<(), StoreError> {
-        let digest = &function.component.digest;
+        let digest = &function.component.code.digest;
         let twice = unit.objects.iter().any(|publication| publication.key == *digest);
         if twice || self.services.store.head(COMPONENTS, digest).await?.is_some() {
             return Ok(());
@@ -261,20 +254,27 @@ impl Platform {
     /// Loads a version that is kept.
     pub(super) async fn load(&self, version: &VersionRecord) -> Result<Deployable, DeployError> {
         let manifest = version.alone()?;
-        let gone = || StoreError(format!("component `{}` is missing", version.digest));
         let (sandbox, places, file) = (self.sandbox.clone(), self.places(), version.file.clone());
-        let linked = if places.has_code(&version.digest) {
-            let digest = version.digest.clone();
-            let found = move |_: &Function| Ok(Source::Packaged(digest.clone()));
-            tokio::task::spawn_blocking(move || deploy::link(&sandbox, &manifest, &file, &places, found))
-        } else {
-            let object = self.services.store.open(COMPONENTS, &version.digest).await?;
-            let bytes = read_all(object.ok_or_else(gone)?.as_ref()).await?;
-            let found = move |_: &Function| Ok(Source::Bytes(bytes.clone()));
-            tokio::task::spawn_blocking(move || deploy::link(&sandbox, &manifest, &file, &places, found))
-        };
-        let linked = linked.await.map_err(StoreError::new)??;
-        linked.into_iter().next().ok_or_else(|| gone().into())
+        let source = self.source(&version.digest, &places).await?;
+        let linking = tokio::task::spawn_blocking(move || {
+            deploy::link(&sandbox, &manifest, &file, &places, |_| Ok(source.clone()))
+        });
+        let linked = linking.await.map_err(StoreError::new)??;
+        let none = || StoreError(format!("version {} has no function", version.number));
+        Ok(linked.into_iter().next().ok_or_else(none)?)
+    }
+
+    /// Where the code of a component that is kept comes from.
+    async fn source(&self, digest: &str, places: &Places) -> Result<Source, StoreError> {
+        if let Some(code) = self.sandbox.loaded(digest) {
+            return Ok(Source::Loaded(code));
+        }
+        if places.has_code(digest) {
+            return Ok(Source::Packaged(digest.to_owned()));
+        }
+        let object = self.services.store.open(COMPONENTS, digest).await?;
+        let object = object.ok_or_else(|| StoreError(format!("component `{digest}` is missing")))?;
+        Ok(Source::Bytes(read_all(object.as_ref()).await?.into()))
     }
 }
 

@@ -52,7 +52,10 @@ impl Running {
         };
         Self {
             app: app.to_owned(),
-            function,
+            function: Deployable {
+                bytes: bytes::Bytes::new(),
+                ..function
+            },
             dispatcher,
             stop: CancellationToken::new(),
             drain: None,

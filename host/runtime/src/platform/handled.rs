@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::requests::REQUEST_ID;
 use crate::effects::EffectCounts;
 use crate::records::{Handled, keep};
-use crate::sandbox::{Call, Leftover};
+use crate::sandbox::{Call, Outcome};
 
 /// A request whose invocation goes on.
 pub(super) struct Going {
@@ -35,7 +35,7 @@ impl Going {
     }
 
     /// Keeps how it went.
-    pub(super) fn ended(self, left: Leftover, ended: Ended) {
+    pub(super) fn ended(self, outcome: Outcome, ended: Ended) {
         let services = &self.call.services;
         let handled = Handled {
             spec: self.call.spec.clone(),
@@ -43,26 +43,26 @@ impl Going {
             method: self.method,
             request_id: self.request_id,
             status: ended.status,
-            wall: left.wall,
-            usage: left.usage,
+            wall: outcome.wall,
+            usage: outcome.usage,
             effects: ended.effects,
             reason: ended.reason,
-            lines: left.logs.into_lines(services.clock.now_ms()),
+            lines: outcome.logs.into_lines(services.clock.now_ms()),
         };
         keep(services, handled);
     }
 
     /// Keeps how it went when the body of its answer, which is on its way to the client, has ended too.
-    pub(super) fn answered(self, status: http::StatusCode, left: oneshot::Receiver<Leftover>) {
+    pub(super) fn answered(self, status: http::StatusCode, outcome: oneshot::Receiver<Outcome>) {
         let services = self.call.services.clone();
         services.spawn_leftover(async move {
-            let Ok(left) = left.await else { return };
+            let Ok(outcome) = outcome.await else { return };
             let ended = Ended {
                 status,
                 effects: EffectCounts::default(),
-                reason: left.result.as_ref().err().map(ToString::to_string),
+                reason: outcome.result.as_ref().err().map(ToString::to_string),
             };
-            self.ended(left, ended);
+            self.ended(outcome, ended);
         });
     }
 }

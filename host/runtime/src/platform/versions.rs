@@ -32,8 +32,32 @@ pub(super) struct VersionRecord {
     pub(super) at: u64,
     /// Where the manifest was.
     pub(super) file: String,
-    /// The manifest that it was deployed with.
+    /// The manifest that it was deployed with, as far as it concerns this function.
     pub(super) manifest: String,
+}
+
+/// What the versions of one deployment have in common, and the manifest of each.
+pub(super) struct Template {
+    pub(super) app: String,
+    pub(super) at: u64,
+    pub(super) file: String,
+    pub(super) texts: BTreeMap<String, String>,
+}
+
+impl Template {
+    /// A function's new version.
+    fn version(&self, deployable: &Deployable, number: u64) -> VersionRecord {
+        let function = deployable.spec.name.clone();
+        VersionRecord {
+            app: self.app.clone(),
+            manifest: self.texts.get(&function).cloned().unwrap_or_default(),
+            function,
+            number,
+            digest: deployable.component.code.digest.clone(),
+            at: self.at,
+            file: self.file.clone(),
+        }
+    }
 }
 
 /// A version, for people.
@@ -131,7 +155,7 @@ impl VersionRecord {
                 } == *deployable.spec
             })
         };
-        self.app == app && self.digest == deployable.component.digest && self.alone().is_ok_and(same)
+        self.app == app && self.digest == deployable.component.code.digest && self.alone().is_ok_and(same)
     }
 
     pub(super) fn info(&self, record: &AppRecord, fleet: &Fleet) -> VersionInfo {
@@ -197,7 +221,7 @@ impl Versions {
     pub(super) fn number(
         &mut self,
         deployable: &mut Deployable,
-        template: &VersionRecord,
+        template: &Template,
         unit: &mut Unit,
     ) -> Result<u64, StoreError> {
         let kept = self.0.entry(deployable.spec.name.clone()).or_default();
@@ -208,14 +232,9 @@ impl Versions {
         let number = match known {
             Some(known) => known.number,
             None => {
-                let record = VersionRecord {
-                    function: deployable.spec.name.clone(),
-                    number: kept.last().map_or(1, |latest| latest.number + 1),
-                    digest: deployable.component.digest.clone(),
-                    ..template.clone()
-                };
+                let number = kept.last().map_or(1, |latest| latest.number + 1);
+                let record = template.version(deployable, number);
                 unit.state.push(record.write()?);
-                let number = record.number;
                 kept.push(record);
                 number
             }

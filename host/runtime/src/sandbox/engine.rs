@@ -1,14 +1,15 @@
 //! The engine, its pool of instance slots, and the one thread that ticks the epoch.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::Guest;
+use super::{Code, ComponentError, Guest};
 use crate::imports;
 
 /// How often a running guest yields, so that its deadline and its neighbours are served.
@@ -44,6 +45,8 @@ impl Default for Pool {
 pub struct Sandbox {
     engine: Engine,
     linker: Linker<Guest>,
+    /// The code of components that functions have now, by digest.
+    codes: Mutex<HashMap<String, Weak<Code>>>,
     /// Places for instances that wait for their next invocation.
     waiting: Arc<Semaphore>,
     stop: Arc<AtomicBool>,
@@ -61,6 +64,7 @@ impl Sandbox {
         Ok(Self {
             engine,
             linker,
+            codes: Mutex::default(),
             waiting,
             stop,
         })
@@ -74,6 +78,28 @@ impl Sandbox {
     /// What components are linked to.
     pub fn linker(&self) -> &Linker<Guest> {
         &self.linker
+    }
+
+    /// The code of a component that a function has already.
+    pub fn loaded(&self, digest: &str) -> Option<Arc<Code>> {
+        let codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        codes.get(digest)?.upgrade()
+    }
+
+    /// The code of a component, compiled and linked where no function has it yet.
+    pub(super) fn code(
+        &self,
+        digest: &str,
+        compiled: impl FnOnce(&str) -> Result<Component, ComponentError>,
+    ) -> Result<Arc<Code>, ComponentError> {
+        if let Some(code) = self.loaded(digest) {
+            return Ok(code);
+        }
+        let code = Arc::new(Code::link(self, &compiled(digest)?, digest)?);
+        let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        codes.retain(|_, code| code.strong_count() > 0);
+        codes.insert(digest.to_owned(), Arc::downgrade(&code));
+        Ok(code)
     }
 
     /// A place for an instance that waits, if one is free.

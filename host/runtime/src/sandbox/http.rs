@@ -1,7 +1,6 @@
 //! Calling an HTTP function: plain `wasi:http` components, 0.3 and 0.2, one request at a time in an instance.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt as _, StreamExt as _, stream};
@@ -11,18 +10,15 @@ use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
 use tidegate_trace::{Context, Kind, Span};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
-use wasmtime::AsContextMut as _;
 use wasmtime::component::{Accessor, InstancePre};
+use wasmtime::{AsContextMut as _, Store};
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre};
 
-use super::instances::Instances;
-use super::invoke::{Usage, failure_of, milliseconds};
-use super::{Call, Failure, Guest, Sandbox};
+use super::instances::{Entry, Instances, Returned};
+use super::{Call, Guest, Outcome, Sandbox};
 use crate::dispatch::FailureKind;
-use crate::effects::Staged;
 use crate::metrics::Invocation;
-use crate::records::LogBuffer;
 
 /// The body of a request or a response.
 pub type Body = UnsyncBoxBody<Bytes, Failed>;
@@ -36,24 +32,14 @@ const TURNS: usize = 4;
 
 /// A component that handles HTTP requests.
 pub struct HttpFunction {
-    pre: ProxyPre<Guest>,
-    instances: Instances<Proxy>,
+    instances: Instances<ProxyPre<Guest>>,
 }
 
-/// What is left of an invocation when it has ended.
-pub struct Leftover {
-    /// What it staged; `Err` when it trapped or hit a limit.
-    pub result: Result<Staged, Failure>,
-    /// What it logged.
-    pub logs: LogBuffer,
-    /// How long it took, instantiation included.
-    pub wall: Duration,
-    /// What it took.
-    pub usage: Usage,
-}
+/// An invocation's response, none where it ended without one, and what came of it when the response's body has ended too.
+pub type Answered = (Option<http::Response<Body>>, oneshot::Receiver<Outcome>);
 
-/// An invocation's response, none where it ended without one, and what is left when the response's body has ended too.
-pub type Answered = (Option<http::Response<Body>>, oneshot::Receiver<Leftover>);
+/// A request, and whoever waits for its response.
+type Asked = (http::Request<Body>, oneshot::Sender<http::Response<Body>>);
 
 impl HttpFunction {
     /// Takes a component that exports `wasi:http/handler@0.3` or `wasi:http/incoming-handler@0.2`.
@@ -64,13 +50,12 @@ impl HttpFunction {
             Err(_not_p3) => ProxyPre::P2(p2::bindings::ProxyPre::new(pre)?),
         };
         Ok(Self {
-            pre,
-            instances: Instances::default(),
+            instances: Instances::of(pre),
         })
     }
 
     /// Hands a request to an instance of its own. The response's body streams while the invocation goes on; the
-    /// receiver tells what is left when it has ended.
+    /// receiver tells what came of it when it has ended.
     pub async fn run(
         self: &Arc<Self>,
         sandbox: &Arc<Sandbox>,
@@ -83,77 +68,51 @@ impl HttpFunction {
         let (above, begun) = (tidegate_trace::current(), call.services.clock.now_ms());
         // In a box, as it is large and is moved by all that it is wrapped in.
         let task = Box::pin(async move {
-            let left = function.serve(&sandbox, call.clone(), request, answer).await;
-            call.services.spans().record(|| span(&call, above, begun, &left));
+            let outcome = function.instances.run(&sandbox, &call, (request, answer)).await;
+            call.services
+                .spans()
+                .record(|| span(&call, above, begun, &outcome));
             call.services.metrics.invoked(&Invocation {
                 function: &call.spec.name,
                 trigger: "http",
-                wall: left.wall,
-                usage: left.usage,
-                failure: left.result.as_ref().err(),
+                wall: outcome.wall,
+                usage: outcome.usage,
+                failure: outcome.result.as_ref().err(),
             });
-            let _nobody_waits_any_more = tell.send(left);
+            let _nobody_waits_any_more = tell.send(outcome);
         });
         services.spawn(task.in_current_span());
         (answered.await.ok(), told)
     }
+}
 
-    /// Serves one request to its end, the body of the response included.
-    async fn serve(
-        &self,
-        sandbox: &Sandbox,
-        call: Arc<Call>,
-        request: http::Request<Body>,
-        answer: oneshot::Sender<http::Response<Body>>,
-    ) -> Leftover {
-        let started = Instant::now();
-        let limit = call.spec.limits.wall_time;
-        let mut live = self.instances.take(sandbox, &call);
-        let (warm, meter) = (live.is_warm(), live.store.data().meter());
-        let mut start = Duration::ZERO;
-        let running = async {
-            let proxy = match live.instance.take() {
-                Some(proxy) => proxy,
-                None => self.pre.instantiate_async(&mut live.store).await?,
-            };
-            start = started.elapsed();
-            let proxy = live.instance.insert(proxy);
-            live.store
-                .run_concurrent(async |accessor| handle(accessor, proxy, request, answer).await)
-                .await?
-        };
-        let ended = tokio::time::timeout(limit, meter.measure(running)).await;
-        let guest = live.store.data();
-        guest.keep_output();
-        let usage = Usage {
-            warm,
-            start_ms: milliseconds(start),
-            cpu_ms: milliseconds(meter.spent()),
-            peak_memory: guest.peak_memory(),
-            host_calls: call.host_calls(),
-        };
-        let result = match ended {
-            Err(_elapsed) => Err(Failure::Limit(format!("limit `wall_time` of {limit:?} reached"))),
-            Ok(Err(error)) => Err(failure_of(&error, guest)),
-            Ok(Ok(())) => {
-                self.instances.park(sandbox, &call, live);
-                Ok(call.take_effects())
-            }
-        };
-        Leftover {
-            result,
-            logs: call.take_logs(),
-            wall: started.elapsed(),
-            usage,
-        }
+impl Entry for ProxyPre<Guest> {
+    type Instance = Proxy;
+    type Asked = Asked;
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Proxy> {
+        self.instantiate_async(store).await
+    }
+
+    async fn call(
+        proxy: &Proxy,
+        accessor: &Accessor<Guest>,
+        _call: &Call,
+        (request, answer): Asked,
+    ) -> wasmtime::Result<Returned> {
+        handle(accessor, proxy, request, answer).await?;
+        Ok(Returned {
+            said: Ok(()),
+            alone: true,
+        })
     }
 }
 
 /// The span of an invocation that began at a time, in milliseconds.
-fn span(call: &Call, above: Option<Context>, begun: u64, left: &Leftover) -> Option<Span> {
-    let (name, usage) = (call.spec.name.as_str(), &left.usage);
+fn span(call: &Call, above: Option<Context>, begun: u64, outcome: &Outcome) -> Option<Span> {
+    let (name, usage) = (call.spec.name.as_str(), &outcome.usage);
     let start = begun.saturating_mul(1_000_000);
-    let times = (start, start.saturating_add(left.wall.as_nanos() as u64));
+    let times = (start, start.saturating_add(outcome.wall.as_nanos() as u64));
     let span = Span::new(call.event.context()?, above, Kind::Internal, name, times)
         .with("faas.name", name)
         .with("faas.version", call.spec.version.to_string())
@@ -164,7 +123,7 @@ fn span(call: &Call, above: Option<Context>, begun: u64, left: &Leftover) -> Opt
         .with("tidegate.cpu_ms", usage.cpu_ms)
         .with("tidegate.peak_memory", usage.peak_memory)
         .with("tidegate.host_calls", usage.host_calls);
-    Some(match &left.result {
+    Some(match &outcome.result {
         Ok(_staged) => span,
         Err(failure) => span.failed(FailureKind::from(failure).name(), &failure.to_string()),
     })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre, ResourceTableError};
 
 use super::guest::{LimitReached, cut};
-use super::instances::Instances;
+use super::instances::{Entry, Instances, Returned};
 use super::{Call, Guest, Kind, Sandbox};
 use crate::dispatch::Handler;
 use crate::effects::Staged;
@@ -27,12 +27,11 @@ const REASON: usize = 8 << 10;
 
 /// A component that handles events, one at a time or several together.
 pub struct EventFunction {
-    entry: Entry,
-    instances: Instances<Instance>,
+    instances: Instances<Export>,
 }
 
 /// What the component exports.
-enum Entry {
+enum Export {
     Single(FunctionPre<Guest>),
     Batch(BatchFunctionPre<Guest>),
 }
@@ -118,85 +117,54 @@ pub struct Usage {
 impl EventFunction {
     /// Checks that the component's `handle` has the type of its world.
     pub fn single(pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
-        Ok(Self::of(Entry::Single(FunctionPre::new(pre)?)))
+        Ok(Self::of(Export::Single(FunctionPre::new(pre)?)))
     }
 
     /// Checks that the component's `handle-batch` has the type of its world.
     pub fn batch(pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
-        Ok(Self::of(Entry::Batch(BatchFunctionPre::new(pre)?)))
+        Ok(Self::of(Export::Batch(BatchFunctionPre::new(pre)?)))
     }
 
-    fn of(entry: Entry) -> Self {
+    fn of(export: Export) -> Self {
         Self {
-            entry,
-            instances: Instances::default(),
+            instances: Instances::of(export),
         }
     }
 
     /// How it is called.
     pub fn kind(&self) -> Kind {
-        match self.entry {
-            Entry::Single(_) => Kind::Event,
-            Entry::Batch(_) => Kind::Batch,
+        match self.instances.entry() {
+            Export::Single(_) => Kind::Event,
+            Export::Batch(_) => Kind::Batch,
         }
     }
 
     /// Runs the function once.
     pub async fn run(&self, sandbox: &Sandbox, call: Arc<Call>) -> Outcome {
-        let started = Instant::now();
-        let limit = call.spec.limits.wall_time;
-        let mut live = self.instances.take(sandbox, &call);
-        let (warm, meter) = (live.is_warm(), live.store.data().meter());
-        let mut start = Duration::ZERO;
-        let running = async {
-            let instance = match live.instance.take() {
-                Some(instance) => instance,
-                None => self.entry.instantiate(&mut live.store).await?,
-            };
-            start = started.elapsed();
-            let instance = live.instance.insert(instance);
-            live.store
-                .run_concurrent(async |accessor| {
-                    let returned = instance.handle(accessor, &call).await?;
-                    Ok((returned, has_ended(accessor).await))
-                })
-                .await?
-        };
-        let ended = tokio::time::timeout(limit, meter.measure(running)).await;
-        let guest = live.store.data();
-        guest.keep_output();
-        let usage = Usage {
-            warm,
-            start_ms: milliseconds(start),
-            cpu_ms: milliseconds(meter.spent()),
-            peak_memory: guest.peak_memory(),
-            host_calls: call.host_calls(),
-        };
-        let result = match ended {
-            Err(_elapsed) => Err(Failure::Limit(format!("limit `wall_time` of {limit:?} reached"))),
-            Ok(Err(error)) => Err(failure_of(&error, guest)),
-            Ok(Ok((returned, alone))) => {
-                if alone {
-                    self.instances.park(sandbox, &call, live);
-                }
-                returned.map(|()| call.take_effects()).map_err(asked_for)
-            }
-        };
-        Outcome {
-            result,
-            logs: call.take_logs(),
-            wall: started.elapsed(),
-            usage,
-        }
+        self.instances.run(sandbox, &call, ()).await
     }
 }
 
-impl Entry {
+impl Entry for Export {
+    type Instance = Instance;
+    type Asked = ();
+
     async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Instance> {
         Ok(match self {
             Self::Single(pre) => Instance::Single(pre.instantiate_async(store).await?),
             Self::Batch(pre) => Instance::Batch(pre.instantiate_async(store).await?),
         })
+    }
+
+    async fn call(
+        instance: &Instance,
+        accessor: &Accessor<Guest>,
+        call: &Call,
+        (): (),
+    ) -> wasmtime::Result<Returned> {
+        let said = instance.handle(accessor, call).await?.map_err(asked_for);
+        let alone = has_ended(accessor).await;
+        Ok(Returned { said, alone })
     }
 }
 
@@ -220,7 +188,7 @@ impl Instance {
     }
 }
 
-/// Whether no task of the guest goes on after its return: one that did would act in the next invocation.
+/// Whether no task of the guest goes on after its return.
 async fn has_ended(accessor: &Accessor<Guest>) -> bool {
     std::future::poll_fn(|context| Poll::Ready(accessor.poll_no_interesting_tasks(context).is_ready())).await
 }

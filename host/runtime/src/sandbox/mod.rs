@@ -2,6 +2,7 @@
 
 mod cache;
 mod candidate;
+mod component;
 mod engine;
 mod guest;
 mod http;
@@ -14,10 +15,10 @@ mod portable;
 mod printed;
 
 pub(crate) use cache::forget_code;
-pub use cache::{Component, ComponentError, Kind, Program};
+pub use component::{Code, Component, ComponentError, Kind, Program};
 pub use engine::{Pool, Sandbox};
 pub use guest::{Call, Guest, Input};
-pub use http::{Answered, Body, HttpFunction, Leftover};
+pub use http::{Answered, Body, HttpFunction};
 pub use identity::{batch_id, derived_id};
 pub use invoke::{EventFunction, Failure, Outcome, Sandboxed, Usage};
 pub(crate) use outbound::resolve;

@@ -2,7 +2,7 @@
 
 use wasmtime::{Config, Engine};
 
-use super::cache::ComponentError;
+use super::ComponentError;
 use super::candidate::as_released;
 use super::engine::{Pool, config};
 

@@ -10,6 +10,8 @@ tidegate_sdk::batch_function!(handle);
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 enum Deed {
+    /// Return.
+    Nothing,
     /// Count it under the key, and emit an event of type `Counted`.
     Count { key: String },
     /// Fail the first `times` attempts.
@@ -23,6 +25,7 @@ enum Deed {
 async fn handle(events: Vec<Event>) -> Result<(), Failure> {
     for event in &events {
         match event.json()? {
+            Deed::Nothing => {}
             Deed::Count { key } => {
                 let found: u64 = state::get("counters", &key).await?.map_or(0, |found| found.value);
                 state::put("counters", &key, &(found + 1))?;

@@ -171,7 +171,7 @@ impl Platform {
         let linking = tokio::task::spawn_blocking(move || {
             let source_of = |_: &Function| {
                 let bytes = bytes.as_ref().map_err(Clone::clone)?;
-                Ok(Source::Bytes(bytes.to_vec()))
+                Ok(Source::Bytes(bytes.clone()))
             };
             deploy::load_text(&sandbox, &text, FILE, &places, source_of)
         });
