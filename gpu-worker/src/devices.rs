@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::train::config::DeviceChoice;
+use crate::train::fields::DeviceChoice;
 
 /// A device as it is registered with the host.
 #[derive(Debug, Clone, Serialize)]
@@ -48,7 +48,8 @@ fn has_cuda() -> bool {
     cfg!(feature = "cuda") && std::path::Path::new("/dev/nvidiactl").exists()
 }
 
-fn system_memory() -> u64 {
+/// The bytes of memory of this machine; 0 where unknown.
+pub fn system_memory() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = info.lines().find_map(|line| {
         line.strip_prefix("MemTotal:")?

@@ -24,7 +24,7 @@ const LEASE_WAIT: Duration = Duration::from_secs(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The kinds of job that there are.
-pub const KINDS: &[&str] = &[train::KIND];
+pub const KINDS: &[&str] = &train::KINDS;
 
 /// A worker, as its host knows it.
 #[derive(Debug)]
@@ -123,13 +123,7 @@ fn span(job: &Job, since: u64, ended: &Result<Value, JobError>) -> Option<Span> 
 
 fn execute(kind: &str, config: &Value, session: &HostSession) -> Result<Value, JobError> {
     lower_priority();
-    match kind {
-        train::KIND => train::run(config, session),
-        other => Err(JobError::Invalid(format!(
-            "unknown kind of job `{other}`, allowed is `{}`",
-            train::KIND
-        ))),
-    }
+    train::run(kind, config, session)
 }
 
 /// Training gives way to inference: its thread is made nicer. Where the system refuses, nothing is lost.

@@ -11,6 +11,19 @@ pub enum JobError {
     /// The job cannot succeed as it is: failed for good.
     #[error("{0}")]
     Invalid(String),
+    /// The loss is no number any more: failed for good, as another attempt would come to the same.
+    #[error("the loss is {loss} in step {step} of epoch {epoch}; a smaller `learning_rate` may help")]
+    Diverged {
+        /// What it is.
+        loss: f64,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The step, from 1.
+        step: usize,
+    },
+    /// The job would take more memory than there is: failed for good, before it took any.
+    #[error("out of memory: {0}")]
+    OutOfMemory(String),
     /// Something around the job failed: worth another attempt.
     #[error("{0}")]
     Transient(String),
@@ -32,6 +45,8 @@ pub struct Progress {
     pub message: String,
     /// Measured so far.
     pub metrics: serde_json::Map<String, serde_json::Value>,
+    /// The latest epochs, each with its metrics.
+    pub history: Vec<serde_json::Value>,
 }
 
 /// The world of one running job. Calls block; a job runs on a thread of its own.

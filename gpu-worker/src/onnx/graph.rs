@@ -79,6 +79,12 @@ impl GraphBuilder {
         self.node("ai.onnx.ml", "LabelEncoder", &[input], attributes, output)
     }
 
+    /// Adds an operation of ONNX's set for classical models; the name of its result.
+    pub fn apply_ml(&mut self, op: &str, input: &str, attributes: Vec<AttributeProto>) -> String {
+        let output = format!("{}_{}", op.to_lowercase(), self.graph.node.len());
+        self.node("ai.onnx.ml", op, &[input], attributes, output)
+    }
+
     fn node(
         &mut self,
         domain: &str,
@@ -135,19 +141,51 @@ impl GraphBuilder {
 /// A whole-number setting.
 pub fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
-        name: name.to_owned(),
         i: Some(value),
-        ints: Vec::new(),
-        kind: ATTRIBUTE_INT,
+        ..attribute(name, ATTRIBUTE_INT)
     }
 }
 
-fn ints(name: &str, values: Vec<i64>) -> AttributeProto {
+/// A setting that is a list of whole numbers.
+pub fn ints(name: &str, values: Vec<i64>) -> AttributeProto {
+    AttributeProto {
+        ints: values,
+        ..attribute(name, ATTRIBUTE_INTS)
+    }
+}
+
+/// A setting that is a list of numbers.
+pub fn floats(name: &str, values: Vec<f32>) -> AttributeProto {
+    AttributeProto {
+        floats: values,
+        ..attribute(name, ATTRIBUTE_FLOATS)
+    }
+}
+
+/// A setting that is a text.
+pub fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        s: Some(value.as_bytes().to_vec()),
+        ..attribute(name, ATTRIBUTE_STRING)
+    }
+}
+
+/// A setting that is a list of texts.
+pub fn texts(name: &str, values: Vec<&str>) -> AttributeProto {
+    AttributeProto {
+        strings: values
+            .into_iter()
+            .map(|value| value.as_bytes().to_vec())
+            .collect(),
+        ..attribute(name, ATTRIBUTE_STRINGS)
+    }
+}
+
+fn attribute(name: &str, kind: i32) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
-        i: None,
-        ints: values,
-        kind: ATTRIBUTE_INTS,
+        kind,
+        ..AttributeProto::default()
     }
 }
 

@@ -1,8 +1,10 @@
-//! ONNX files: the few messages of the format that are needed, written by hand, and the graph of the ranker.
+//! Trained models as ONNX files, written by hand: a few nodes and their constants.
 
 pub mod graph;
 pub mod proto;
 pub mod ranker;
+pub mod tabular;
+pub mod trees;
 
 #[cfg(test)]
 mod tests;

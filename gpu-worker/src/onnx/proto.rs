@@ -97,9 +97,18 @@ pub struct AttributeProto {
     /// Its value, if whole.
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
+    /// Its value, if a text.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub s: Option<Vec<u8>>,
+    /// Its value, if a list of numbers.
+    #[prost(float, repeated, tag = "7")]
+    pub floats: Vec<f32>,
     /// Its value, if a list of whole numbers.
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
+    /// Its value, if a list of texts.
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub strings: Vec<Vec<u8>>,
     /// Which of the values holds.
     #[prost(int32, tag = "20")]
     pub kind: i32,
@@ -107,6 +116,12 @@ pub struct AttributeProto {
 
 /// [`AttributeProto::kind`] of a whole number.
 pub const ATTRIBUTE_INT: i32 = 2;
+/// [`AttributeProto::kind`] of a text.
+pub const ATTRIBUTE_STRING: i32 = 3;
+/// [`AttributeProto::kind`] of a list of numbers.
+pub const ATTRIBUTE_FLOATS: i32 = 6;
+/// [`AttributeProto::kind`] of a list of texts.
+pub const ATTRIBUTE_STRINGS: i32 = 8;
 /// [`AttributeProto::kind`] of a list of whole numbers.
 pub const ATTRIBUTE_INTS: i32 = 7;
 

@@ -5,7 +5,7 @@
 
 use super::graph::{Dim, GraphBuilder, int};
 use super::proto::{FLOAT, INT64};
-use crate::train::dataset::{FEATURE_CLIP, Scaling};
+use crate::train::scaling::{FEATURE_CLIP, Scaling};
 
 /// A trained ranker, free of the framework it was trained with.
 #[derive(Debug, Clone)]
@@ -152,7 +152,8 @@ fn embedded(graph: &mut GraphBuilder, name: &str, id: &str, side: &Side, first: 
     graph.apply("Gather", &[&table, &row], vec![int("axis", 0)])
 }
 
-fn scaled(graph: &mut GraphBuilder, name: &str, raw: &str, scaling: &Scaling) -> String {
+/// Features as the model was trained on them.
+pub(super) fn scaled(graph: &mut GraphBuilder, name: &str, raw: &str, scaling: &Scaling) -> String {
     let mean = graph.floats(&format!("{name}_mean"), &[scaling.mean.len()], &scaling.mean);
     let inverse = graph.floats(
         &format!("{name}_inverse_std"),

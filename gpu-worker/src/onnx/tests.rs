@@ -10,9 +10,12 @@ use crate::inference::proto::ModelInferRequest;
 use crate::inference::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::inference::runtime;
 use crate::train::rng::Rng;
-use crate::train::tests::{MemorySession, config, manifest, set};
-use crate::train::trainer::Encoded;
-use crate::train::{dataset, ranker};
+use crate::train::scaling;
+use crate::train::testing::{MemorySession, features};
+use crate::train::two_tower::tests::{config, manifest, set};
+use crate::train::two_tower::trainer::Encoded;
+use crate::train::two_tower::{dataset, ranker};
+use crate::train::{epochs, mlp, tabular, trees};
 
 /// A model of a few steps, as a file, with the trainer's own scores of `pairs` random rows.
 struct Case {
@@ -26,9 +29,7 @@ fn case(pairs: usize) -> Case {
     let config = config();
     let set = set(&config);
     let mut trainer = set.trainer::<Autodiff<NdArray<f32>>>(&config, Default::default());
-    trainer
-        .run(&set.train, &set.validation, &MemorySession::default())
-        .unwrap();
+    trainer.run(&set, &MemorySession::default()).unwrap();
     let mut rng = Rng::derive(&[99]);
     // Ids from -10 to 49: some known, some not.
     let mut ids = || -> Vec<i64> { (0..pairs).map(|_| rng.below(60) as i64 - 10).collect() };
@@ -39,8 +40,8 @@ fn case(pairs: usize) -> Case {
             .collect::<Vec<f32>>()
     });
     let (mut user, mut item) = (raw[0].clone(), raw[1].clone());
-    dataset::normalise(&mut user, &manifest().normalisation.user);
-    dataset::normalise(&mut item, &manifest().normalisation.item);
+    scaling::normalise(&mut user, &manifest().normalisation.user);
+    scaling::normalise(&mut item, &manifest().normalisation.item);
     let split = dataset::Split {
         user_id,
         item_id,
@@ -90,12 +91,16 @@ fn request(case: &Case, users: usize) -> ModelInferRequest {
 
 /// None, with a word about it, where the library is absent.
 fn load(case: &Case) -> Option<Arc<Model>> {
+    load_file(&case.file)
+}
+
+fn load_file(file: &[u8]) -> Option<Arc<Model>> {
     if let Err(reason) = runtime::environment() {
         eprintln!("skipped: {reason}");
         return None;
     }
     Some(Arc::new(
-        Model::load("ranker", "1", &case.file, Limits::default()).unwrap(),
+        Model::load("ranker", "1", file, Limits::default()).unwrap(),
     ))
 }
 
@@ -193,6 +198,95 @@ async fn a_request_that_does_not_fit_is_refused_with_found_and_allowed() {
     );
     let said = refused(&|r| drop(r.raw_input_contents.pop())).await;
     assert!(said.contains("found 3 raw_input_contents for 4 inputs"), "{said}");
+}
+
+/// Rows that no training saw, as a model on tabular data is asked for them, in the order of `x`, `y`, `noise`.
+fn rows(count: usize) -> (Vec<[f32; 3]>, ModelInferRequest) {
+    let (rows, _) = features(count, 5);
+    let input = InferInputTensor {
+        name: "features".to_owned(),
+        datatype: "FP32".to_owned(),
+        shape: vec![count as i64, 3],
+        ..Default::default()
+    };
+    let request = ModelInferRequest {
+        inputs: vec![input],
+        raw_input_contents: vec![bytes(&rows.concat(), f32::to_le_bytes)],
+        ..Default::default()
+    };
+    (rows, request)
+}
+
+/// The splits that a configuration names, made up.
+fn tables(source: &tabular::Source) -> [tabular::Rows; 2] {
+    source.read(&MemorySession::with_tables([600, 200])).unwrap()
+}
+
+#[tokio::test]
+async fn trees_score_as_in_training() {
+    for kind in [trees::BOOSTING, trees::FOREST] {
+        let config = serde_json::json!({
+            "model": "t", "dataset": {"bucket": "data", "prefix": "d"}, "output": {"bucket": "m", "prefix": "t"},
+            "features": ["x", "y", "noise"], "trees": 25,
+        });
+        let config = trees::config::TreesConfig::parse(kind, &config).unwrap();
+        let [train, validation] = tables(&config.source);
+        let mut ensemble = trees::ensemble::Ensemble::new(config.clone(), train, validation);
+        let plan = epochs::Plan {
+            max_epochs: config.trees,
+            patience: config.trees,
+            batch_size: usize::MAX,
+            seed: config.seed,
+            pace: epochs::pace(),
+            unit: "tree",
+        };
+        epochs::train(
+            &mut ensemble,
+            &mut epochs::State::default(),
+            &plan,
+            &MemorySession::default(),
+        )
+        .unwrap();
+        let Some(model) = load_file(&ensemble.exported().to_onnx()) else {
+            return;
+        };
+        let (rows, request) = rows(500);
+        let expected: Vec<f32> = rows.iter().map(|row| ensemble.score(row)).collect();
+        assert_close(&scores(&model, request).await, &expected);
+        assert_eq!(model.properties["features"], r#"["x","y","noise"]"#);
+    }
+}
+
+#[tokio::test]
+async fn a_network_on_tabular_data_scores_as_in_training() {
+    let config = serde_json::json!({
+        "model": "m", "dataset": {"bucket": "data", "prefix": "d"}, "output": {"bucket": "m", "prefix": "t"},
+        "features": ["x", "y", "noise"], "hidden": [16, 8], "max_epochs": 3, "batch_size": 64,
+    });
+    let config = mlp::config::MlpConfig::parse(&config).unwrap();
+    let [train, mut validation] = tables(&config.source);
+    let (rows, request) = rows(200);
+    validation.features = rows.concat();
+    let mut trainer = mlp::trainer::Trainer::<Autodiff<NdArray<f32>>>::new(
+        config.clone(),
+        train,
+        validation,
+        Default::default(),
+    );
+    let plan = config.plan(epochs::pace());
+    epochs::train(
+        &mut trainer,
+        &mut epochs::State::default(),
+        &plan,
+        &MemorySession::default(),
+    )
+    .unwrap();
+    let Some(model) = load_file(&trainer.exported().to_onnx()) else {
+        return;
+    };
+    let logits = epochs::Learner::validation_logits(&trainer);
+    let expected: Vec<f32> = logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
+    assert_close(&scores(&model, request).await, &expected);
 }
 
 #[test]

@@ -1,190 +1,73 @@
-//! The job kind `train.two-tower`: reads a training set, trains a two-tower ranker, writes it as ONNX.
+//! Training: the kinds of job that make models, and what they share.
+//!
+//! What is shared stands here: [`fields`] of a configuration, [`columns`] and [`tabular`] rows of data sets, the loop
+//! over [`epochs`], [`metrics`], the one source of randomness [`rng`], and [`sealed`] checkpoints. Each kind has a folder
+//! of its own: [`two_tower`], [`mlp`], and [`trees`] has two.
 
-pub mod checkpoint;
-pub mod config;
-pub mod dataset;
+pub mod columns;
+pub mod epochs;
+pub mod fields;
 pub mod metrics;
+pub mod mlp;
 pub mod pace;
 pub mod rng;
-pub mod table;
-pub mod trainer;
+pub mod scaling;
+pub mod sealed;
+pub mod tabular;
+pub mod tensors;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod trees;
 pub mod two_tower;
-pub mod vocabulary;
 
-use burn::backend::{Autodiff, NdArray};
-use burn::tensor::backend::AutodiffBackend;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::devices;
 use crate::jobs::session::{JobError, Session};
-use crate::onnx::ranker::{Dense, Ranker, Side};
-#[cfg(feature = "cuda")]
-use config::DeviceChoice;
-use config::TrainConfig;
-use dataset::{DatasetError, Manifest, Scaling, Split};
-use pace::Pace;
-use trainer::{Encoded, Measured, Trainer, numbers};
-use two_tower::Tower;
-use vocabulary::Vocabulary;
+use fields::Location;
 
-/// The name of the kind.
-pub const KIND: &str = "train.two-tower";
+/// The kinds of job that train.
+pub const KINDS: [&str; 4] = [two_tower::KIND, mlp::KIND, trees::BOOSTING, trees::FOREST];
 
-/// A training set, read and encoded.
-#[derive(Debug)]
-pub struct TrainingSet {
-    /// What `dataset.json` says.
-    pub manifest: Manifest,
-    /// Known users.
-    pub users: Vocabulary,
-    /// Known items.
-    pub items: Vocabulary,
-    /// The training split.
-    pub train: Encoded,
-    /// The validation split.
-    pub validation: Encoded,
-}
-
-impl TrainingSet {
-    /// Reads the set a job's configuration names.
-    pub fn read(config: &TrainConfig, session: &dyn Session) -> Result<Self, JobError> {
-        let (bucket, invalid) = (&config.dataset.bucket, |e: DatasetError| {
-            JobError::Invalid(e.to_string())
-        });
-        let manifest = session.read(bucket, &config.dataset.key("dataset.json"))?;
-        let manifest = Manifest::parse(&manifest).map_err(invalid)?;
-        let read = |name: &str| {
-            let file = session.download(bucket, &config.dataset.key(&format!("{name}.parquet")))?;
-            Split::read(name, file, &manifest).map_err(invalid)
-        };
-        let (train, validation) = (read("train")?, read("validation")?);
-        Ok(Self::encode(manifest, train, validation, config.min_count))
-    }
-
-    /// Fits the vocabularies on the training split and looks up both splits.
-    pub fn encode(manifest: Manifest, train: Split, validation: Split, min_count: usize) -> Self {
-        let users = Vocabulary::fit(&train.user_id, min_count);
-        let items = Vocabulary::fit(&train.item_id, min_count);
-        let train = Encoded::new(train, &users, &items);
-        let validation = Encoded::new(validation, &users, &items);
-        Self {
-            manifest,
-            users,
-            items,
-            train,
-            validation,
-        }
-    }
-
-    /// A fresh trainer for this set.
-    pub fn trainer<B: AutodiffBackend>(&self, config: &TrainConfig, device: B::Device) -> Trainer<B> {
-        let rows = [self.users.rows(), self.items.rows()];
-        let features = [
-            self.manifest.user_features.len(),
-            self.manifest.item_features.len(),
-        ];
-        Trainer::new(config.clone(), &self.manifest.digest, rows, features, device)
+/// Runs a job of one of the [`KINDS`] to its outputs.
+pub fn run(kind: &str, config: &Value, session: &dyn Session) -> Result<Value, JobError> {
+    match kind {
+        two_tower::KIND => two_tower::run(config, session),
+        mlp::KIND => mlp::run(config, session),
+        trees::BOOSTING | trees::FOREST => trees::run(kind, config, session),
+        other => Err(JobError::Invalid(format!(
+            "unknown kind of job `{other}`, allowed are `{}`",
+            KINDS.join("`, `")
+        ))),
     }
 }
 
-/// Runs a job to its outputs.
-pub fn run(config: &Value, session: &dyn Session) -> Result<Value, JobError> {
-    let config = TrainConfig::parse(config).map_err(|mistakes| JobError::Invalid(mistakes.to_string()))?;
-    match devices::choose(config.device).map_err(JobError::Invalid)? {
-        #[cfg(feature = "cuda")]
-        DeviceChoice::Cuda => run_on::<Autodiff<burn::backend::Cuda>>(&config, session, Default::default()),
-        _ => run_on::<Autodiff<NdArray<f32>>>(&config, session, Default::default()),
+/// Refuses what would not fit into the machine's memory, before it is taken.
+fn fits(bytes: u64, what: &str, remedy: &str) -> Result<(), JobError> {
+    let there = devices::system_memory();
+    if there == 0 || bytes <= there / 10 * 9 {
+        return Ok(());
     }
+    Err(JobError::OutOfMemory(format!(
+        "{what} would take {bytes} bytes, and the machine has {there}: nine tenths of that would fit; \
+         {remedy} makes it smaller"
+    )))
 }
 
-fn run_on<B: AutodiffBackend>(
-    config: &TrainConfig,
-    session: &dyn Session,
-    device: B::Device,
-) -> Result<Value, JobError> {
-    let set = TrainingSet::read(config, session)?;
-    let mut trainer = set.trainer::<B>(config, device).with_pace(pace());
-    trainer.resume(session)?;
-    let measured = trainer.run(&set.train, &set.validation, session)?;
-    let file = ranker(config, &set, &trainer).to_onnx();
+/// Writes a model where a job's configuration says, and tells what it wrote.
+fn written(session: &dyn Session, output: &Location, file: Vec<u8>) -> Result<Value, JobError> {
+    let key = output.key("model.onnx");
     let model = json!({
-        "bucket": config.output.bucket,
-        "key": config.output.key("model.onnx"),
+        "bucket": output.bucket,
+        "key": key,
         "sha256": hex(&Sha256::digest(&file)),
         "size": file.len(),
     });
-    session.write(
-        &config.output.bucket,
-        &config.output.key("model.onnx"),
-        file.into(),
-    )?;
-    Ok(outputs(config, &set.manifest, model, &measured))
-}
-
-/// Checkpoints go by time; `TIDEGATE_CHECKPOINT_MS` sets another time than five seconds.
-fn pace() -> Pace {
-    let given = std::env::var("TIDEGATE_CHECKPOINT_MS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    Pace::Time(std::time::Duration::from_millis(given.unwrap_or(5_000)))
-}
-
-fn outputs(config: &TrainConfig, manifest: &Manifest, model: Value, measured: &Measured) -> Value {
-    json!({
-        "model": model,
-        "metrics": {
-            "validation": {"auc": measured.validation_auc, "log_loss": measured.validation_log_loss},
-            "train": {"log_loss": measured.train_log_loss},
-        },
-        "epochs": measured.epochs,
-        "best_epoch": measured.best_epoch,
-        "parameters": config.parameters(),
-        "dataset": manifest.dataset,
-        "dataset_digest": manifest.digest,
-        "seconds": measured.seconds,
-    })
-}
-
-/// The trained model, free of burn.
-pub fn ranker<B: AutodiffBackend>(config: &TrainConfig, set: &TrainingSet, trainer: &Trainer<B>) -> Ranker {
-    let [users, items] = trainer.tables();
-    let side =
-        |vocabulary: &Vocabulary, table: &table::EmbeddingTable, scaling: &Scaling, tower: &Tower<B>| Side {
-            ids: vocabulary.ids().to_vec(),
-            table: table.weights().to_vec(),
-            dim: table.dim(),
-            scaling: scaling.clone(),
-            layers: tower.layers.iter().map(dense).collect(),
-        };
-    let (scaling, model) = (&set.manifest.normalisation, trainer.model());
-    let names = |names: &[String]| Value::from(names.to_vec()).to_string();
-    Ranker {
-        name: config.model.clone(),
-        user: side(&set.users, users, &scaling.user, &model.user),
-        item: side(&set.items, items, &scaling.item, &model.item),
-        bias: numbers(model.bias.val()).first().copied().unwrap_or(0.0),
-        properties: vec![
-            ("user_features", names(&set.manifest.user_features)),
-            ("item_features", names(&set.manifest.item_features)),
-            ("dataset_digest", set.manifest.digest.clone()),
-        ],
-    }
-}
-
-fn dense<B: AutodiffBackend>(layer: &burn::nn::Linear<B>) -> Dense {
-    let weights = numbers(layer.weight.val());
-    let bias = layer
-        .bias
-        .as_ref()
-        .map(|bias| numbers(bias.val()))
-        .unwrap_or_default();
-    Dense { weights, bias }
+    session.write(&output.bucket, &key, file.into())?;
+    Ok(model)
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

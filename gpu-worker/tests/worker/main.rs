@@ -75,7 +75,7 @@ async fn a_bad_job_fails_for_good_with_its_reason_and_the_worker_goes_on() {
     assert!(
         host.failure("kind")
             .await
-            .contains("unknown kind of job `train.forest`, allowed is `train.two-tower`")
+            .contains("unknown kind of job `train.forest`, allowed are `train.two-tower`, `train.mlp`")
     );
     host.submit("config", "train.two-tower", json!({"model": 7}));
     let reason = host.failure("config").await;

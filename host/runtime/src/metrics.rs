@@ -161,7 +161,7 @@ impl Metrics {
 
     fn register_messages(&mut self) {
         let registry = &mut self.registry;
-        let help = "Events and jobs put into a queue";
+        let help = "Events put into a queue";
         registry.register("messaging_client_sent_messages", help, self.sent.clone());
         let help = "Events of a queue whose handling was committed";
         registry.register("messaging_client_consumed_messages", help, self.consumed.clone());

@@ -5,7 +5,7 @@
 //! input, and the gradient is summed per row (in batch order, so that the result never depends on timing) and
 //! applied with Adam's rule. Each row counts its own steps, so a row first seen late starts as a fresh one does.
 
-use super::rng::Rng;
+use crate::train::rng::Rng;
 
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;

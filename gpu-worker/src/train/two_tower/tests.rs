@@ -1,72 +1,21 @@
 //! Training as a whole: on a small made-up set, in memory.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use burn::backend::{Autodiff, NdArray};
-use bytes::Bytes;
 use serde_json::json;
 
-use super::config::TrainConfig;
-use super::dataset::{Manifest, Split, normalise};
-use super::rng::Rng;
-use super::trainer::{Encoded, Measured};
+use super::config::{Negatives, TrainConfig};
+use super::dataset::{Manifest, Split};
+use super::trainer::Encoded;
 use super::*;
-use crate::jobs::session::{JobError, Progress, Session};
+use crate::jobs::session::JobError;
+use crate::train::epochs::Measured;
+use crate::train::metrics;
+use crate::train::pace::Pace;
+use crate::train::rng::Rng;
+use crate::train::scaling::normalise;
+use crate::train::testing::MemorySession;
 
 type Cpu = Autodiff<NdArray<f32>>;
-
-/// A session in memory whose job is abandoned after a number of questions whether it is.
-#[derive(Default)]
-pub struct MemorySession {
-    pub objects: Mutex<HashMap<String, Bytes>>,
-    checkpoint: Mutex<Option<Bytes>>,
-    questions: AtomicUsize,
-    patience: Option<usize>,
-}
-
-impl MemorySession {
-    fn until(&mut self, questions: usize) {
-        self.questions = AtomicUsize::new(0);
-        self.patience = Some(questions);
-    }
-}
-
-impl Session for MemorySession {
-    fn read(&self, bucket: &str, key: &str) -> Result<Bytes, JobError> {
-        let name = format!("{bucket}/{key}");
-        let found = self.objects.lock().unwrap().get(&name).cloned();
-        found.ok_or_else(|| JobError::Invalid(format!("object `{name}` does not exist")))
-    }
-    fn download(&self, bucket: &str, key: &str) -> Result<File, JobError> {
-        use std::io::{Seek, Write};
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&self.read(bucket, key)?).unwrap();
-        file.rewind().unwrap();
-        Ok(file)
-    }
-    fn write(&self, bucket: &str, key: &str, content: Bytes) -> Result<(), JobError> {
-        self.objects
-            .lock()
-            .unwrap()
-            .insert(format!("{bucket}/{key}"), content);
-        Ok(())
-    }
-    fn load_checkpoint(&self) -> Result<Option<Bytes>, JobError> {
-        Ok(self.checkpoint.lock().unwrap().clone())
-    }
-    fn save_checkpoint(&self, content: Bytes) -> Result<(), JobError> {
-        *self.checkpoint.lock().unwrap() = Some(content);
-        Ok(())
-    }
-    fn report(&self, _: Progress) {}
-    fn abandoned(&self) -> bool {
-        let asked = self.questions.fetch_add(1, Ordering::Relaxed);
-        self.patience.is_some_and(|patience| asked >= patience)
-    }
-}
 
 pub fn config() -> TrainConfig {
     TrainConfig::parse(&json!({
@@ -119,7 +68,7 @@ fn train(config: &TrainConfig, session: &MemorySession, pace: Pace) -> Result<(M
     let set = set(config);
     let mut trainer = set.trainer::<Cpu>(config, Default::default()).with_pace(pace);
     trainer.resume(session)?;
-    let measured = trainer.run(&set.train, &set.validation, session)?;
+    let measured = trainer.run(&set, session)?;
     Ok((
         Measured {
             seconds: 0.0,
@@ -167,6 +116,23 @@ fn training_interrupted_at_any_step_ends_in_the_same_bits() {
 }
 
 #[test]
+fn negatives_that_are_drawn_end_in_the_same_bits_each_time_and_elsewhere_than_none() {
+    let train_with = |negatives| {
+        let config = TrainConfig {
+            negatives,
+            ..config()
+        };
+        train(&config, &MemorySession::default(), Pace::Steps(1000)).unwrap()
+    };
+    let none = train_with(Negatives::None);
+    for negatives in [Negatives::InBatch, Negatives::Sampled] {
+        let drawn = train_with(negatives);
+        assert!(drawn.1 != none.1 && drawn.1 == train_with(negatives).1);
+        assert!(drawn.0.validation_auc > 0.7, "{negatives:?}: {:?}", drawn.0);
+    }
+}
+
+#[test]
 fn another_seed_ends_elsewhere() {
     let other = TrainConfig { seed: 43, ..config() };
     let a = train(&config(), &MemorySession::default(), Pace::Steps(1000)).unwrap();
@@ -205,10 +171,15 @@ fn a_loss_that_is_no_number_fails_for_good_and_names_the_step() {
         .iter_mut()
         .for_each(|value| *value = f32::MAX);
     let mut trainer = set.trainer::<Cpu>(&config, Default::default());
-    let error = trainer
-        .run(&set.train, &set.validation, &MemorySession::default())
-        .unwrap_err();
-    assert!(matches!(error, JobError::Invalid(_)));
+    let error = trainer.run(&set, &MemorySession::default()).unwrap_err();
+    assert!(matches!(
+        error,
+        JobError::Diverged {
+            epoch: 1,
+            step: 1,
+            ..
+        }
+    ));
     assert!(error.to_string().contains("in step 1 of epoch 1"), "{error}");
 }
 
@@ -217,9 +188,7 @@ fn scores_are_those_of_the_best_epoch() {
     let config = config();
     let set = set(&config);
     let mut trainer = set.trainer::<Cpu>(&config, Default::default());
-    let measured = trainer
-        .run(&set.train, &set.validation, &MemorySession::default())
-        .unwrap();
+    let measured = trainer.run(&set, &MemorySession::default()).unwrap();
     let logits = trainer.logits(&Encoded::new(split(200, 2), &set.users, &set.items));
     let auc = metrics::auc(&logits, &set.validation.split.label).unwrap();
     assert_eq!(auc, measured.validation_auc);

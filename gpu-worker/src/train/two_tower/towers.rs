@@ -7,7 +7,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use super::rng::Rng;
+use crate::train::rng::Rng;
 
 /// Scores pairs: `logit = dot(user tower, item tower) + bias`.
 #[derive(Module, Debug)]
@@ -83,10 +83,4 @@ impl<B: Backend> Tower<B> {
         }
         input
     }
-}
-
-/// Mean binary cross-entropy with logits, in the form that cannot overflow.
-pub fn bce_with_logits<B: Backend>(logits: Tensor<B, 1>, labels: Tensor<B, 1>) -> Tensor<B, 1> {
-    let linear = relu(logits.clone()) - logits.clone() * labels;
-    (linear + logits.abs().neg().exp().log1p()).mean()
 }

@@ -2,18 +2,12 @@
 
 use std::fs::File;
 
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::DataType;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 use serde::Deserialize;
 
-/// Rows decoded at a time.
-const CHUNK: usize = 8192;
-
-/// Normalised features are kept within this many deviations of the mean, in training and in the exported model:
-/// counts drift upwards in time, and a tower should not be driven far outside what it was fitted on.
-pub const FEATURE_CLIP: f32 = 6.0;
+use crate::train::columns::{read_floats, read_ids};
+use crate::train::scaling::{Scaling, normalise};
 
 /// What is wrong with a training set.
 #[derive(Debug, thiserror::Error)]
@@ -37,25 +31,6 @@ pub enum DatasetError {
         /// What was found and what was allowed.
         reason: String,
     },
-}
-
-/// Mean and deviation of each feature of one side, fitted on the training split.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Scaling {
-    /// Means.
-    pub mean: Vec<f32>,
-    /// Standard deviations.
-    pub std: Vec<f32>,
-}
-
-impl Scaling {
-    /// One over each deviation; 1 for a feature that never varies.
-    pub fn inverse(&self) -> Vec<f32> {
-        self.std
-            .iter()
-            .map(|&std| if std > 1e-12 { 1.0 / std } else { 1.0 })
-            .collect()
-    }
 }
 
 /// Scaling of both sides.
@@ -225,16 +200,6 @@ impl Split {
     }
 }
 
-/// Scales rows of features in place; the exported graph does the very same.
-pub fn normalise(values: &mut [f32], scaling: &Scaling) {
-    let inverse = scaling.inverse();
-    for row in values.chunks_exact_mut(inverse.len().max(1)) {
-        for ((value, mean), inverse) in row.iter_mut().zip(&scaling.mean).zip(&inverse) {
-            *value = ((*value - mean) * inverse).clamp(-FEATURE_CLIP, FEATURE_CLIP);
-        }
-    }
-}
-
 /// Where the needed columns are in a file.
 struct Columns {
     user_id: usize,
@@ -306,56 +271,6 @@ impl Columns {
         }
         Ok(())
     }
-}
-
-fn read_ids(column: ColumnReader, rows: usize, ids: &mut Vec<i64>) -> Result<(), String> {
-    match column {
-        ColumnReader::Int64ColumnReader(reader) => ids.extend(read_all(reader, rows)?),
-        ColumnReader::Int32ColumnReader(reader) => {
-            ids.extend(read_all(reader, rows)?.into_iter().map(i64::from))
-        }
-        _ => return Err("an id column is not of type int64 or int32".to_owned()),
-    }
-    Ok(())
-}
-
-fn read_floats(column: ColumnReader, rows: usize) -> Result<Vec<f64>, String> {
-    Ok(match column {
-        ColumnReader::FloatColumnReader(reader) => convert(read_all(reader, rows)?, f64::from),
-        ColumnReader::DoubleColumnReader(reader) => read_all(reader, rows)?,
-        ColumnReader::Int32ColumnReader(reader) => convert(read_all(reader, rows)?, f64::from),
-        ColumnReader::Int64ColumnReader(reader) => convert(read_all(reader, rows)?, |v| v as f64),
-        ColumnReader::BoolColumnReader(reader) => {
-            convert(read_all(reader, rows)?, |v| f64::from(u8::from(v)))
-        }
-        _ => return Err("is not numeric; allowed are float, double, int32, int64 and boolean".to_owned()),
-    })
-}
-
-fn convert<T>(values: Vec<T>, to: impl Fn(T) -> f64) -> Vec<f64> {
-    values.into_iter().map(to).collect()
-}
-
-/// All values of a flat column, which must not have nulls.
-fn read_all<T: DataType>(mut reader: ColumnReaderImpl<T>, rows: usize) -> Result<Vec<T::T>, String> {
-    let mut values = Vec::with_capacity(rows);
-    let mut levels = Vec::new();
-    let mut records = 0;
-    while records < rows {
-        levels.clear();
-        let (read, found, _) = reader
-            .read_records(CHUNK.min(rows - records), Some(&mut levels), None, &mut values)
-            .map_err(|e| e.to_string())?;
-        if read == 0 {
-            return Err(format!("ends after {records} of {rows} rows"));
-        }
-        if found != read {
-            let row = levels.iter().position(|&level| level == 0).unwrap_or(0) + records;
-            return Err(format!("has a null in row {row} of its row group"));
-        }
-        records += read;
-    }
-    Ok(values)
 }
 
 #[cfg(test)]

@@ -1,45 +1,16 @@
 //! A checkpoint: everything that training needs to go on as if it had never stopped, at full precision.
 //!
-//! Layout: magic, then length-prefixed sections (little endian), then the SHA-256 of all before it. Of the
-//! embedding tables only the rows that ever moved are kept: the others follow from the seed.
-
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+//! Of the embedding tables only the rows that ever moved are kept: the others follow from the seed.
 
 use super::table::{EmbeddingTable, RowState};
+use crate::train::epochs::State;
+use crate::train::sealed::{Reader, Writer, floats};
 
-const MAGIC: &[u8] = b"tidegate two-tower checkpoint 1\n";
-const SUM: usize = 32;
-
-/// Where training stands. Floating point numbers are kept as bits: what is read back is what was written.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cursor {
-    /// The running epoch, from 0.
-    pub epoch: usize,
-    /// Steps done in it.
-    pub step: usize,
-    /// Bits of the sum of the epoch's row losses so far.
-    pub loss_bits: u64,
-    /// Epochs since the best one.
-    pub stale: usize,
-    /// Seconds spent in earlier attempts and this one; informational.
-    pub seconds: f64,
-}
-
-/// What the best epoch measured.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Scores {
-    /// The epoch, from 1.
-    pub epoch: usize,
-    /// Bits of the validation AUC, the validation log loss and the training loss.
-    pub bits: [u64; 3],
-}
+const MAGIC: &[u8] = b"tidegate two-tower checkpoint 2\n";
 
 /// The weights of the best epoch.
 #[derive(Debug, Clone)]
 pub struct Best {
-    /// Its scores.
-    pub scores: Scores,
     /// The towers, as burn records them.
     pub towers: Vec<u8>,
     /// The user embeddings.
@@ -54,7 +25,7 @@ pub struct Snapshot<'a> {
     /// Names the training set and parameters; a checkpoint of others is not taken up.
     pub fingerprint: &'a str,
     /// Where training stands.
-    pub cursor: &'a Cursor,
+    pub state: &'a State,
     /// The towers, as burn records them.
     pub towers: Vec<u8>,
     /// burn's Adam state of the towers.
@@ -71,7 +42,7 @@ pub struct Snapshot<'a> {
 #[derive(Debug)]
 pub struct Restored {
     /// Where training stood.
-    pub cursor: Cursor,
+    pub state: State,
     /// The towers.
     pub towers: Vec<u8>,
     /// Adam's state.
@@ -80,39 +51,18 @@ pub struct Restored {
     pub best: Option<Best>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Header {
-    fingerprint: String,
-    cursor: Cursor,
-    best: Option<Scores>,
-}
-
 impl Snapshot<'_> {
     /// The checkpoint's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let header = Header {
-            fingerprint: self.fingerprint.to_owned(),
-            cursor: self.cursor.clone(),
-            best: self.best.map(|best| best.scores.clone()),
-        };
-        let mut out = MAGIC.to_vec();
-        section(&mut out, |out| {
-            out.extend(serde_json::to_vec(&header).unwrap_or_default())
-        });
-        section(&mut out, |out| out.extend_from_slice(&self.towers));
-        section(&mut out, |out| out.extend_from_slice(&self.optimiser));
-        section(&mut out, |out| {
-            put_table(out, self.users, self.best.map(|best| &best.users[..]))
-        });
-        section(&mut out, |out| {
-            put_table(out, self.items, self.best.map(|best| &best.items[..]))
-        });
-        section(&mut out, |out| {
-            out.extend_from_slice(self.best.map_or(&[][..], |best| &best.towers))
-        });
-        let sum = Sha256::digest(&out);
-        out.extend_from_slice(&sum);
-        out
+        let mut out = Writer::new(MAGIC);
+        out.section(|out| self.state.write(out, self.fingerprint));
+        out.section(|out| out.extend_from_slice(&self.towers));
+        out.section(|out| out.extend_from_slice(&self.optimiser));
+        let best = |of: fn(&Best) -> &Vec<f32>| self.best.map(|best| &of(best)[..]);
+        out.section(|out| put_table(out, self.users, best(|best| &best.users)));
+        out.section(|out| put_table(out, self.items, best(|best| &best.items)));
+        out.section(|out| out.extend_from_slice(self.best.map_or(&[][..], |best| &best.towers)));
+        out.seal()
     }
 }
 
@@ -123,19 +73,13 @@ pub fn restore(
     users: &mut EmbeddingTable,
     items: &mut EmbeddingTable,
 ) -> Result<Restored, String> {
-    let mut rest = checked(content)?;
-    let header: Header = serde_json::from_slice(take(&mut rest)?).map_err(|e| format!("its header: {e}"))?;
-    if header.fingerprint != fingerprint {
-        return Err(format!(
-            "it is of `{}`, this job is `{fingerprint}`",
-            header.fingerprint
-        ));
-    }
-    let towers = take(&mut rest)?.to_vec();
-    let optimiser = take(&mut rest)?.to_vec();
+    let mut rest = Reader::open(content, MAGIC)?;
+    let state = State::read(rest.section()?, fingerprint)?;
+    let towers = rest.section()?.to_vec();
+    let optimiser = rest.section()?.to_vec();
     let mut tables = [users, items].map(|table| {
         let mut best = table.weights().to_vec();
-        take(&mut rest)
+        rest.section()
             .and_then(|bytes| get_table(bytes, table, &mut best))
             .map(|()| best)
     });
@@ -144,46 +88,18 @@ pub fn restore(
         std::mem::replace(best_users, Ok(Vec::new()))?,
         std::mem::replace(best_items, Ok(Vec::new()))?,
     );
-    let best_towers = take(&mut rest)?.to_vec();
-    let best = header.best.map(|scores| Best {
-        scores,
+    let best_towers = rest.section()?.to_vec();
+    let best = state.best.is_some().then_some(Best {
         towers: best_towers,
         users: best_users,
         items: best_items,
     });
     Ok(Restored {
-        cursor: header.cursor,
+        state,
         towers,
         optimiser,
         best,
     })
-}
-
-fn checked(content: &[u8]) -> Result<&[u8], String> {
-    let length = content.len().checked_sub(SUM).ok_or("it is too short")?;
-    let (body, sum) = content.split_at(length);
-    if Sha256::digest(body)[..] != *sum {
-        return Err("its checksum does not match".to_owned());
-    }
-    body.strip_prefix(MAGIC)
-        .ok_or_else(|| "it is of another format".to_owned())
-}
-
-fn section(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend_from_slice(&[0; 8]);
-    fill(out);
-    let length = (out.len() - start - 8) as u64;
-    out[start..start + 8].copy_from_slice(&length.to_le_bytes());
-}
-
-fn take<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], String> {
-    let short = || "it ends early".to_owned();
-    let (length, tail) = rest.split_first_chunk::<8>().ok_or_else(short)?;
-    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| short())?;
-    let (section, tail) = tail.split_at_checked(length).ok_or_else(short)?;
-    *rest = tail;
-    Ok(section)
 }
 
 /// Rows as row, steps, weights, moments and the best epoch's weights.
@@ -195,11 +111,8 @@ fn put_table(out: &mut Vec<u8>, table: &EmbeddingTable, best: Option<&[f32]>) {
         let best = best
             .and_then(|best| best.get(start..start + table.dim()))
             .unwrap_or(&state.values[..table.dim()]);
-        state
-            .values
-            .iter()
-            .chain(best)
-            .for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
+        floats(out, &state.values);
+        floats(out, best);
     }
 }
 
@@ -237,23 +150,30 @@ fn get_table(bytes: &[u8], table: &mut EmbeddingTable, best: &mut [f32]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::epochs::Scores;
 
     fn table() -> EmbeddingTable {
         EmbeddingTable::new(5, 3, 0.1, 1, 0)
     }
 
     fn encoded(users: &EmbeddingTable, best: Option<&Best>) -> Vec<u8> {
-        let cursor = Cursor {
+        let scores = Scores {
+            epoch: 2,
+            bits: [1, 2, 3],
+        };
+        let state = State {
             epoch: 2,
             step: 7,
             loss_bits: 1.25f64.to_bits(),
             stale: 1,
             seconds: 3.0,
+            history: vec![scores.clone()],
+            best: best.map(|_| scores),
         };
         let (towers, optimiser) = (vec![1, 2, 3], vec![4]);
         Snapshot {
             fingerprint: "f",
-            cursor: &cursor,
+            state: &state,
             towers,
             optimiser,
             users,
@@ -267,12 +187,7 @@ mod tests {
     fn what_is_written_is_read_back() {
         let mut users = table();
         users.update(&[1, 4], &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 3, 0.01, 0.0);
-        let scores = Scores {
-            epoch: 2,
-            bits: [1, 2, 3],
-        };
         let best = Best {
-            scores,
             towers: vec![9; 4],
             users: users.weights().to_vec(),
             items: table().weights().to_vec(),
@@ -286,11 +201,14 @@ mod tests {
             &mut read_items,
         )
         .unwrap();
-        assert_eq!((restored.cursor.epoch, restored.cursor.step), (2, 7));
+        assert_eq!((restored.state.epoch, restored.state.step), (2, 7));
         assert_eq!((restored.towers, restored.optimiser), (vec![1, 2, 3], vec![4]));
         assert!(users.moved().eq(read_users.moved()));
         let read_best = restored.best.unwrap();
-        assert_eq!(read_best.scores, best.scores);
+        assert_eq!(
+            restored.state.history,
+            restored.state.best.into_iter().collect::<Vec<_>>()
+        );
         assert_eq!((read_best.users, read_best.items), (best.users, best.items));
     }
 

@@ -9,7 +9,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use super::*;
-use crate::train::tests::manifest;
+use crate::train::scaling::FEATURE_CLIP;
+use crate::train::two_tower::tests::manifest;
 
 /// A Parquet file of one column after another; ids are their row numbers.
 fn parquet(columns: &[(&str, &[f32])]) -> File {

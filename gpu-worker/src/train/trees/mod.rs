@@ -1,0 +1,46 @@
+//! The job kinds `train.gradient-boosting` and `train.random-forest`: trees over tabular data.
+//!
+//! Both grow the same trees ([`grow`]) over features put into [`bins`]: boosting follows the gradient of the log loss, and
+//! a forest averages trees of drawn rows, which with the label as gradient is the split by variance, Gini's.
+
+pub mod bins;
+pub mod config;
+pub mod ensemble;
+pub mod grow;
+
+use serde_json::Value;
+
+use super::epochs::{self, Plan};
+use super::written;
+use crate::jobs::session::{JobError, Session};
+use config::TreesConfig;
+use ensemble::Ensemble;
+
+/// The kind that boosts.
+pub const BOOSTING: &str = "train.gradient-boosting";
+/// The kind that averages.
+pub const FOREST: &str = "train.random-forest";
+
+/// Runs a job of one of the two kinds to its outputs.
+pub fn run(kind: &str, config: &Value, session: &dyn Session) -> Result<Value, JobError> {
+    let config =
+        TreesConfig::parse(kind, config).map_err(|mistakes| JobError::Invalid(mistakes.to_string()))?;
+    let [train, validation] = config.source.read(session)?;
+    let mut ensemble = Ensemble::new(config.clone(), train, validation);
+    let mut state = ensemble.resume(session)?;
+    let plan = Plan {
+        max_epochs: config.trees,
+        patience: config.patience,
+        // One step is one tree, of all rows.
+        batch_size: usize::MAX,
+        seed: config.seed,
+        pace: epochs::pace(),
+        unit: "tree",
+    };
+    let measured = epochs::train(&mut ensemble, &mut state, &plan, session)?;
+    let model = written(session, &config.source.output, ensemble.exported().to_onnx())?;
+    Ok(measured.add_to(config.source.outputs(kind, model, config.parameters())))
+}
+
+#[cfg(test)]
+mod tests;

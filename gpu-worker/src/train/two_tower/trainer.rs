@@ -1,0 +1,391 @@
+//! What a step of two towers is, and what is kept of them.
+
+use burn::module::{AutodiffModule, Module};
+use burn::optim::adaptor::OptimizerAdaptor;
+use burn::optim::{AdamW, AdamWConfig, GradientsParams, Optimizer};
+use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder};
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Tensor, TensorData};
+
+use super::TrainingSet;
+use super::checkpoint::{Best, Restored, Snapshot, restore};
+use super::config::{Negatives, TrainConfig};
+use super::dataset::Split;
+use super::table::EmbeddingTable;
+use super::towers::TwoTower;
+use super::vocabulary::Vocabulary;
+use crate::jobs::session::{JobError, Session};
+use crate::train::epochs::{self, Learner, Measured, Place, Plan, State, resumed};
+use crate::train::pace::Pace;
+use crate::train::rng::Rng;
+use crate::train::tensors::{bce_with_logits, dropout_mask, numbers, transient};
+
+/// Rows scored at a time outside training.
+const SCORE_BATCH: usize = 4096;
+
+type Recorded = BinBytesRecorder<FullPrecisionSettings>;
+
+/// A split whose ids are embedding rows.
+#[derive(Debug)]
+pub struct Encoded {
+    /// Rows of the user table.
+    pub users: Vec<u32>,
+    /// Rows of the item table.
+    pub items: Vec<u32>,
+    /// Labels and normalised features.
+    pub split: Split,
+}
+
+impl Encoded {
+    /// Looks up the ids of `split`.
+    pub fn new(split: Split, users: &Vocabulary, items: &Vocabulary) -> Self {
+        Self {
+            users: users.encode(&split.user_id),
+            items: items.encode(&split.item_id),
+            split,
+        }
+    }
+}
+
+/// A training run.
+pub struct Trainer<B: AutodiffBackend> {
+    config: TrainConfig,
+    fingerprint: String,
+    device: B::Device,
+    model: TwoTower<B>,
+    optimiser: OptimizerAdaptor<AdamW, TwoTower<B>, B>,
+    users: EmbeddingTable,
+    items: EmbeddingTable,
+    widths: [usize; 2],
+    state: State,
+    best: Option<Best>,
+    pace: Pace,
+}
+
+/// Which rows of the split meet in a step: the user of one, the item of another, and whether that was a click.
+struct Pairs {
+    at: [Vec<usize>; 2],
+    labels: Vec<f32>,
+}
+
+impl Pairs {
+    /// Each row as it is; and where it is a click, the user with items of other rows, which are taken for passed over.
+    fn of(train: &Encoded, rows: &[u32], config: &TrainConfig, rng: &mut Rng) -> Self {
+        let at: Vec<usize> = rows.iter().map(|&at| at as usize).collect();
+        let labels = at.iter().map(|&at| train.split.label[at]).collect();
+        let mut pairs = Self {
+            at: [at.clone(), at.clone()],
+            labels,
+        };
+        let count = match config.negatives {
+            Negatives::None => 0,
+            Negatives::InBatch | Negatives::Sampled => config.negative_count,
+        };
+        for &click in at.iter().filter(|&&at| count > 0 && train.split.label[at] > 0.5) {
+            for _ in 0..count {
+                let other = match config.negatives {
+                    Negatives::InBatch => at[rng.below(at.len())],
+                    _ => rng.below(train.split.len()),
+                };
+                if train.split.item_id[other] != train.split.item_id[click] {
+                    pairs.at[0].push(click);
+                    pairs.at[1].push(other);
+                    pairs.labels.push(0.0);
+                }
+            }
+        }
+        pairs
+    }
+}
+
+/// One step's rows: table rows after id dropout, and both towers' inputs.
+struct Batch {
+    rows: [Vec<u32>; 2],
+    inputs: [Vec<f32>; 2],
+    labels: Vec<f32>,
+}
+
+impl<B: AutodiffBackend> Trainer<B> {
+    /// A fresh run over tables of `rows` embeddings and `features` features a side.
+    pub fn new(
+        config: TrainConfig,
+        digest: &str,
+        rows: [usize; 2],
+        features: [usize; 2],
+        device: B::Device,
+    ) -> Self {
+        let (dim, seed, deviation) = (config.embedding_dim, config.seed, config.embedding_init);
+        let widths = features.map(|features| features + dim);
+        let fingerprint = format!("{digest} {} {}", std::any::type_name::<B>(), config.parameters());
+        Self {
+            model: TwoTower::new(widths, &config.towers, seed, &device),
+            optimiser: AdamWConfig::new().with_weight_decay(config.weight_decay).init(),
+            users: EmbeddingTable::new(rows[0], dim, deviation, seed, 0),
+            items: EmbeddingTable::new(rows[1], dim, deviation, seed, 1),
+            state: State::default(),
+            best: None,
+            pace: epochs::pace(),
+            config,
+            fingerprint,
+            device,
+            widths,
+        }
+    }
+
+    /// Checkpoints at another pace.
+    pub fn with_pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// Goes on from what an earlier attempt left, where it left something of use.
+    pub fn resume(&mut self, session: &dyn Session) -> Result<(), JobError> {
+        self.state = resumed(session, |content| {
+            let (mut users, mut items) = (self.users.clone(), self.items.clone());
+            let found = restore(content, &self.fingerprint, &mut users, &mut items)?;
+            let state = self.load(found)?;
+            (self.users, self.items) = (users, items);
+            Ok(state)
+        })?;
+        Ok(())
+    }
+
+    fn load(&mut self, found: Restored) -> Result<State, String> {
+        let towers = Recorder::<B>::load(&Recorded::default(), found.towers, &self.device)
+            .map_err(|e| e.to_string())?;
+        let state = Recorder::<B>::load(&Recorded::default(), found.optimiser, &self.device)
+            .map_err(|e| e.to_string())?;
+        self.model = self.model.clone().load_record(towers);
+        self.optimiser = self.optimiser.clone().load_record(state);
+        self.best = found.best;
+        Ok(found.state)
+    }
+
+    /// Trains to the end and puts the best weights back.
+    pub fn run(&mut self, set: &TrainingSet, session: &dyn Session) -> Result<Measured, JobError> {
+        let plan = Plan {
+            max_epochs: self.config.max_epochs,
+            patience: self.config.patience,
+            batch_size: self.config.batch_size,
+            seed: self.config.seed,
+            pace: self.pace,
+            unit: "epoch",
+        };
+        let mut state = std::mem::take(&mut self.state);
+        let mut run = Run { trainer: self, set };
+        epochs::train(&mut run, &mut state, &plan, session)
+    }
+
+    /// One optimiser step on `rows`; the mean loss before it.
+    fn step(&mut self, train: &Encoded, rows: &[u32], place: Place) -> f64 {
+        let mut rng = Rng::derive(&[
+            self.config.seed,
+            0x7374_6570,
+            place.epoch as u64,
+            place.step as u64,
+        ]);
+        let pairs = Pairs::of(train, rows, &self.config, &mut rng);
+        let batch = self.gather(train, &pairs, &mut rng);
+        let size = batch.labels.len();
+        let [user, item] = [0, 1].map(|side| {
+            let data = TensorData::new(batch.inputs[side].clone(), [size, self.widths[side]]);
+            Tensor::<B, 2>::from_data(data, &self.device).require_grad()
+        });
+        let masks = [self.masks(size, &mut rng), self.masks(size, &mut rng)];
+        let labels = Tensor::<B, 1>::from_data(TensorData::new(batch.labels, [size]), &self.device);
+        let logits = self
+            .model
+            .forward([user.clone(), item.clone()], [&masks[0], &masks[1]]);
+        let loss = bce_with_logits(logits, labels);
+        let value = f64::from(numbers(loss.clone().inner()).first().copied().unwrap_or(f32::NAN));
+        if !value.is_finite() {
+            return value;
+        }
+        let gradients = loss.backward();
+        let slopes = [user, item].map(|input| input.grad(&gradients).map(numbers).unwrap_or_default());
+        let (rate, decay) = (self.config.learning_rate as f32, self.config.embedding_decay);
+        let [user_rows, item_rows] = &batch.rows;
+        self.users
+            .update(user_rows, &slopes[0], self.widths[0], rate, decay);
+        self.items
+            .update(item_rows, &slopes[1], self.widths[1], rate, decay);
+        let gradients = GradientsParams::from_grads(gradients, &self.model);
+        self.model = self
+            .optimiser
+            .step(self.config.learning_rate, self.model.clone(), gradients);
+        value
+    }
+
+    fn gather(&self, train: &Encoded, pairs: &Pairs, rng: &mut Rng) -> Batch {
+        let mut pick = |table: &[u32], at: &[usize]| -> Vec<u32> {
+            let keep = |row: &u32, rng: &mut Rng| rng.uniform() >= self.config.id_dropout || *row == 0;
+            at.iter()
+                .map(|&at| table[at])
+                .map(|row| if keep(&row, rng) { row } else { 0 })
+                .collect()
+        };
+        let [of_users, of_items] = &pairs.at;
+        let (users, items) = (pick(&train.users, of_users), pick(&train.items, of_items));
+        let side = |table, rows: &[u32], features: &[f32], side: usize| {
+            inputs(
+                table,
+                rows,
+                features,
+                self.widths[side],
+                pairs.at[side].iter().copied(),
+            )
+        };
+        Batch {
+            inputs: [
+                side(&self.users, &users, &train.split.user, 0),
+                side(&self.items, &items, &train.split.item, 1),
+            ],
+            labels: pairs.labels.clone(),
+            rows: [users, items],
+        }
+    }
+
+    /// Dropout masks of one tower's hidden layers: 0, or what keeps the expectation.
+    fn masks(&self, rows: usize, rng: &mut Rng) -> Vec<Tensor<B, 2>> {
+        let hidden = self
+            .config
+            .towers
+            .split_last()
+            .map_or(&[][..], |(_, hidden)| hidden);
+        let hidden = if self.config.dropout > 0.0 { hidden } else { &[] };
+        let mask =
+            |width: &usize, rng: &mut Rng| dropout_mask(rows, *width, self.config.dropout, rng, &self.device);
+        hidden.iter().map(|width| mask(width, rng)).collect()
+    }
+
+    /// Scores rows with the weights as they are, without dropout.
+    pub fn logits(&self, data: &Encoded) -> Vec<f32> {
+        let model = self.model.valid();
+        let rows: Vec<usize> = (0..data.split.len()).collect();
+        let score = |rows: &[usize]| {
+            let pick = |table: &[u32]| -> Vec<u32> { rows.iter().map(|&at| table[at]).collect() };
+            let users = inputs(
+                &self.users,
+                &pick(&data.users),
+                &data.split.user,
+                self.widths[0],
+                rows.iter().copied(),
+            );
+            let items = inputs(
+                &self.items,
+                &pick(&data.items),
+                &data.split.item,
+                self.widths[1],
+                rows.iter().copied(),
+            );
+            let tensors = [(users, self.widths[0]), (items, self.widths[1])].map(|(values, width)| {
+                Tensor::<B::InnerBackend, 2>::from_data(
+                    TensorData::new(values, [rows.len(), width]),
+                    &self.device,
+                )
+            });
+            numbers(model.forward(tensors, [&[], &[]]))
+        };
+        rows.chunks(SCORE_BATCH).flat_map(score).collect()
+    }
+
+    fn record_towers(&self) -> Result<Vec<u8>, JobError> {
+        Recorder::<B>::record(&Recorded::default(), self.model.clone().into_record(), ()).map_err(transient)
+    }
+
+    fn restore_best(&mut self) -> Result<(), JobError> {
+        let Some(best) = self.best.take() else {
+            return Ok(());
+        };
+        let towers =
+            Recorder::<B>::load(&Recorded::default(), best.towers, &self.device).map_err(transient)?;
+        self.model = self.model.clone().load_record(towers);
+        self.users.set_weights(&best.users);
+        self.items.set_weights(&best.items);
+        Ok(())
+    }
+
+    fn snapshot(&self, state: &State) -> Result<Vec<u8>, JobError> {
+        let optimiser =
+            Recorder::<B>::record(&Recorded::default(), self.optimiser.to_record(), ()).map_err(transient)?;
+        let snapshot = Snapshot {
+            fingerprint: &self.fingerprint,
+            state,
+            towers: self.record_towers()?,
+            optimiser,
+            users: &self.users,
+            items: &self.items,
+            best: self.best.as_ref(),
+        };
+        Ok(snapshot.encode())
+    }
+
+    /// The towers.
+    pub fn model(&self) -> &TwoTower<B> {
+        &self.model
+    }
+
+    /// User and item embeddings.
+    pub fn tables(&self) -> [&EmbeddingTable; 2] {
+        [&self.users, &self.items]
+    }
+}
+
+/// A tower's input: each row's embedding, then its features.
+fn inputs(
+    table: &EmbeddingTable,
+    rows: &[u32],
+    features: &[f32],
+    width: usize,
+    at: impl Iterator<Item = usize>,
+) -> Vec<f32> {
+    let mut out = Vec::with_capacity(rows.len() * width);
+    let width = width - table.dim();
+    for (&row, at) in rows.iter().zip(at) {
+        out.extend_from_slice(table.row(row));
+        out.extend_from_slice(&features[at * width..(at + 1) * width]);
+    }
+    out
+}
+
+/// A trainer with the rows that it learns from.
+struct Run<'a, B: AutodiffBackend> {
+    trainer: &'a mut Trainer<B>,
+    set: &'a TrainingSet,
+}
+
+impl<B: AutodiffBackend> Learner for Run<'_, B> {
+    fn rows(&self) -> usize {
+        self.set.train.split.len()
+    }
+
+    fn validation_labels(&self) -> &[f32] {
+        &self.set.validation.split.label
+    }
+
+    fn validation_logits(&self) -> Vec<f32> {
+        self.trainer.logits(&self.set.validation)
+    }
+
+    fn step(&mut self, rows: &[u32], place: Place) -> Result<f64, JobError> {
+        Ok(self.trainer.step(&self.set.train, rows, place))
+    }
+
+    fn keep_best(&mut self) -> Result<(), JobError> {
+        let trainer = &mut *self.trainer;
+        trainer.best = Some(Best {
+            towers: trainer.record_towers()?,
+            users: trainer.users.weights().to_vec(),
+            items: trainer.items.weights().to_vec(),
+        });
+        Ok(())
+    }
+
+    fn restore_best(&mut self) -> Result<(), JobError> {
+        self.trainer.restore_best()
+    }
+
+    fn snapshot(&self, state: &State) -> Result<Vec<u8>, JobError> {
+        self.trainer.snapshot(state)
+    }
+}
