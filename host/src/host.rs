@@ -16,7 +16,7 @@ use tidegate_runtime::store::{Store, StoreError};
 use tidegate_runtime::{Platform, PlatformConfig, Traffic};
 use tidegate_trace::{Exporter, Spans};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -314,6 +314,7 @@ pub(crate) async fn faces(
     Ok(Faces {
         recorder: Recorder::start(platform.clone(), config.recorder, metrics.clone()),
         credentials: Arc::new(Credentials::new(config.worker.token.clone())),
+        backups: Arc::new(Semaphore::new(1)),
         stopping: CancellationToken::new(),
         config: Arc::new(config),
         platform,
@@ -344,7 +345,8 @@ async fn listen(address: SocketAddr, what: &str, way_out: &str) -> Result<TcpLis
     bound.with_context(|| format!("cannot listen on `{address}` for {what}; `{way_out}` picks a free port"))
 }
 
-fn make_folder(folder: &Path) -> Result<()> {
+/// Makes the data folder, which is nobody else's to read.
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     let mut builder = std::fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(folder);

@@ -4,7 +4,7 @@
 //! - [`config`]: what an operator may set, with every bound and its default.
 //! - [`host`]: puts the parts together, and takes them apart in order when it drains.
 //! - [`lambda`]: the same parts as a Lambda function; [`package`]: what is uploaded for it.
-//! - [`store`]: the store that the configuration names.
+//! - [`store`]: the store that the configuration names; [`backup`]: all of it in one file, and back.
 //! - [`server`] and [`tls`]: one port that speaks TLS and plain HTTP.
 //! - [`api`]: the faces: functions' routes, `/api/v1`, `/worker/v1`, S3, metrics.
 //! - [`worker`], [`inference`]: the worker process, and models answered by it.
@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod api;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod host;

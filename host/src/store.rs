@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use tidegate_cloud::Cloud;
-use tidegate_runtime::store::embedded::Embedded;
-use tidegate_runtime::store::{Store, StoreError};
+use tidegate_runtime::store::embedded::{self, Embedded};
+use tidegate_runtime::store::{Refill, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::config::{Config, StoreConfig};
+use crate::host::make_folder;
+
+/// The embedded store's folder within the data folder.
+const FOLDER: &str = "store";
 
 /// An open store.
 pub struct Opened {
@@ -43,8 +47,20 @@ pub async fn open(config: &Config) -> Result<Opened> {
     }
 }
 
+/// An empty store in the place that the configuration names, which takes in the back-up with this sum.
+pub async fn refill(config: &Config, sum: &str) -> Result<Box<dyn Refill>> {
+    match &config.store {
+        StoreConfig::Embedded => {
+            let folder = std::path::absolute(&config.data_dir)?;
+            make_folder(&folder)?;
+            Ok(embedded::refill(&folder.join(FOLDER))?)
+        }
+        StoreConfig::Aws(settings) => Ok(tidegate_cloud::refill(settings.as_ref().clone(), sum).await?),
+    }
+}
+
 async fn embedded(config: &Config) -> Result<Opened> {
-    let folder = config.data_dir.join("store");
+    let folder = config.data_dir.join(FOLDER);
     let place = folder.clone();
     let opened = tokio::task::spawn_blocking(move || Embedded::open(&place)).await?;
     let opened = opened.with_context(|| format!("cannot open the store in `{}`", folder.display()))?;

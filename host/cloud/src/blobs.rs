@@ -22,7 +22,7 @@ use crate::store::Core;
 const PART: usize = 8 << 20;
 
 /// The key of a blob in the bucket.
-fn place(name: &str) -> String {
+pub(crate) fn place(name: &str) -> String {
     format!("blobs/{name}")
 }
 

@@ -42,6 +42,17 @@ pub(crate) fn bucket(name: &str) -> String {
 /// The partition of what is declared beside the platform; its sort keys are `APP/FUNCTION`.
 pub(crate) const DECLARED: &str = "declared";
 
+/// The partition, and the sort key, of the row that holds up commits.
+pub(crate) const HOLD: &str = "hold";
+
+/// The row that holds up commits.
+pub(crate) fn hold() -> Key {
+    Key {
+        pk: HOLD.to_owned(),
+        sk: HOLD.to_owned(),
+    }
+}
+
 /// A sort key that orders as its text does; a sort key cannot be empty.
 pub(crate) fn sortable(key: &str) -> String {
     format!("={key}")
@@ -124,6 +135,12 @@ impl Place {
 /// A partition of a queue's rows.
 pub(crate) fn partition(queue: &str, shard: u32) -> String {
     format!("q#{queue}#{shard}")
+}
+
+/// The queue that a partition is of; none where it is of no queue.
+pub(crate) fn queue_of(partition: &str) -> Option<&str> {
+    let (queue, _shard) = partition.strip_prefix("q#")?.rsplit_once('#')?;
+    Some(queue)
 }
 
 /// What the sort keys of a queue's events begin with.

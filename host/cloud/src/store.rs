@@ -7,14 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_runtime::clock::{Clock, SystemClock};
 use tidegate_runtime::store::{
-    CommitError, Declarations, Delivery, Depth, ObjectMeta, ObjectReader, Order, Page, Receipt, StageWriter,
-    Staged, Store, StoreError, Unit, Versioned,
+    CommitError, Declarations, Delivery, Depth, Frozen, ObjectMeta, ObjectReader, Order, Page, Receipt,
+    StageWriter, Staged, Store, StoreError, Unit, Versioned,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::backup::Moment;
 use crate::calls::Calls;
 use crate::clients::Clients;
+use crate::hold::Seen;
 use crate::keys::Key;
 use crate::opening::OpenError;
 use crate::queue::{Batches, Queues};
@@ -44,6 +46,7 @@ pub(crate) struct Core {
     /// Rows of the outbox of which nothing is left to do.
     pub(crate) finished: Arc<Batches<Key>>,
     pub(crate) turns: Semaphore,
+    pub(crate) seen: Seen,
 }
 
 impl Cloud {
@@ -94,7 +97,7 @@ impl Cloud {
 }
 
 impl Core {
-    async fn new(settings: Settings) -> Arc<Self> {
+    pub(crate) async fn new(settings: Settings) -> Arc<Self> {
         let calls = Calls::default();
         let Clients {
             dynamo,
@@ -113,6 +116,7 @@ impl Core {
             queues: Queues::default(),
             finished: Arc::default(),
             turns: Semaphore::new(COMMITS),
+            seen: Seen::default(),
         })
     }
 
@@ -198,6 +202,10 @@ impl Store for Cloud {
 
     fn declarations(&self) -> Option<&dyn Declarations> {
         Some(self.core.as_ref())
+    }
+
+    async fn freeze(&self) -> Result<Option<Box<dyn Frozen>>, StoreError> {
+        Ok(Some(Box::new(Moment::new(&self.core).await?)))
     }
 }
 

@@ -26,6 +26,9 @@ impl Core {
     pub(crate) async fn sweep_for_ever(self: Arc<Self>) {
         for look in 1_u32.. {
             tokio::time::sleep(LOOK).await;
+            if self.is_held().await.unwrap_or(true) {
+                continue;
+            }
             if let Err(error) = self.sweep_outbox(self.now().saturating_sub(LEFT_MS)).await {
                 tracing::warn!(%error, "the outbox is not swept");
             }
@@ -39,6 +42,7 @@ impl Core {
 
     /// Looks once at all there is.
     pub(crate) async fn sweep(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.pass().await?;
         self.sweep_outbox(self.now().saturating_sub(LEFT_MS)).await?;
         self.sweep_bytes().await
     }
@@ -132,7 +136,7 @@ impl Core {
         deleted.map(drop).map_err(failure::of("DynamoDB"))
     }
 
-    async fn rows_before(&self, partition: &str, sk: &str) -> Result<Vec<Item>, StoreError> {
+    pub(crate) async fn rows_before(&self, partition: &str, sk: &str) -> Result<Vec<Item>, StoreError> {
         let query = self.dynamo.query().table_name(&self.settings.table);
         let query = query
             .key_condition_expression("pk = :p AND sk < :s")

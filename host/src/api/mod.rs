@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use tidegate_runtime::Platform;
 use tidegate_trace::Spans;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -39,6 +40,8 @@ pub struct Faces {
     pub config: Arc<Config>,
     /// What workers present.
     pub credentials: Arc<worker::Credentials>,
+    /// One turn: whoever has it backs the store up.
+    pub backups: Arc<Semaphore>,
     /// Cancelled when the host drains: followers and long polls end.
     pub stopping: CancellationToken,
 }

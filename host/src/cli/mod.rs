@@ -1,6 +1,7 @@
 //! The command line: `up` is the platform itself, every other command talks to a running one.
 
 mod alias;
+mod backup;
 mod check;
 mod client;
 mod declared;
@@ -19,6 +20,7 @@ mod package;
 mod put;
 mod replay;
 mod requests;
+mod restore;
 mod rollback;
 mod runs;
 mod stream;
@@ -67,6 +69,8 @@ enum Command {
     Jobs(jobs::Jobs),
     Lambda(lambda::Lambda),
     Package(package::Pack),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
 }
 
 /// Where the running host is, and how its answers are shown.
@@ -138,6 +142,8 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Jobs(jobs) => jobs.run().await?,
         Command::Lambda(lambda) => lambda.run().await?,
         Command::Package(package) => package.run()?,
+        Command::Backup(backup) => backup.run().await?,
+        Command::Restore(restore) => restore.run().await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -85,6 +85,14 @@ impl StoreConfig {
         }
     }
 
+    /// What a back-up of it says that it is of.
+    pub fn layout(&self) -> &'static str {
+        match self {
+            Self::Embedded => tidegate_runtime::store::embedded::LAYOUT,
+            Self::Aws(_) => tidegate_cloud::LAYOUT,
+        }
+    }
+
     /// Buckets of others, by their names here.
     pub fn attached(&self) -> BTreeMap<String, Attached> {
         match self {

@@ -28,6 +28,7 @@ use crate::store::{Core, Patience};
 impl Core {
     /// Commits a unit and does what follows from it.
     pub(crate) async fn commit(self: &Arc<Self>, unit: Unit) -> Result<(), CommitError> {
+        self.pass().await?;
         let _turn = self.turns.acquire().await.map_err(StoreError::new)?;
         let prepared = self.prepared(unit).await?;
         self.commit_prepared(&prepared).await

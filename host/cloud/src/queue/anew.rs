@@ -34,7 +34,7 @@ where
 
 impl Core {
     /// Sends a message for every event of a queue that may be handled, as the ones that were sent are lost.
-    pub(super) async fn tell_anew(self: &Arc<Self>, queue: &str) -> Result<(), StoreError> {
+    pub(crate) async fn tell_anew(self: &Arc<Self>, queue: &str) -> Result<(), StoreError> {
         let mut lanes = BTreeSet::new();
         for shard in 0..SHARDS {
             let query = self.dynamo.query().table_name(&self.settings.table);

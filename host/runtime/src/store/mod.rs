@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 
+mod backup;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod declarations;
 pub mod embedded;
 pub mod memory;
 
+pub use backup::{Extent, Frozen, Part, Refill, RefillError};
 pub use declarations::{Declaration, Declarations, Lying};
 
 /// Tables whose name starts with this belong to the platform; a manifest cannot grant them.
@@ -411,6 +413,11 @@ pub trait Store: Send + Sync + 'static {
     /// What is declared beside the platform; none where nothing can be.
     fn declarations(&self) -> Option<&dyn Declarations> {
         None
+    }
+
+    /// All of it at one moment, to be backed up; none where it lasts no longer than its process.
+    async fn freeze(&self) -> Result<Option<Box<dyn Frozen>>, StoreError> {
+        Ok(None)
     }
 }
 

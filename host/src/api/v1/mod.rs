@@ -1,6 +1,7 @@
 //! `/api/v1`: what people, scripts and the command line call.
 
 mod apps;
+mod backup;
 mod declared;
 mod dlq;
 mod events;
@@ -39,6 +40,7 @@ pub fn router(faces: Faces) -> Router {
             put(versions::set_alias).delete(versions::remove_alias),
         )
         .route("/deploy", post(functions::deploy))
+        .route("/backup", post(backup::take))
         .route("/declared", get(declared::list))
         .route("/apps/{app}/manifest", get(apps::manifest))
         .route("/versions", get(versions::list))

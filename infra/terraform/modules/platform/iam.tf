@@ -5,7 +5,7 @@ data "aws_iam_policy_document" "host" {
     sid = "Table"
     actions = [
       "dynamodb:DescribeTable", "dynamodb:UpdateTimeToLive", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem",
-      "dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "dynamodb:Query", "dynamodb:ConditionCheckItem",
+      "dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:ConditionCheckItem",
     ]
     resources = [aws_dynamodb_table.this.arn]
   }

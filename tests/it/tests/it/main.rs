@@ -1,6 +1,7 @@
 //! The integration tests: the real `tidegate`, from outside.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod backup;
 mod bad_input;
 mod check;
 mod crash;

@@ -18,6 +18,8 @@ use crate::store::{ObjectMeta, ObjectReader, StageWriter, Staged, StoreError};
 const BUFFER: usize = 1 << 20;
 /// Reads up to this size are done on the caller's thread.
 const INLINE_READ: usize = 16 * 1024;
+/// Blobs that are remembered at most, to be removed when nobody reads what the store was any more.
+const MOST_KEPT: usize = 100_000;
 /// The length of a blob's name: twelve hex digits of the start of the store, twelve of a counter.
 const NAME: usize = 24;
 
@@ -29,6 +31,14 @@ pub(super) struct Blobs {
     next: AtomicU64,
     /// Finished, not published; with the time, in milliseconds since the epoch.
     staged: Mutex<HashMap<String, u64>>,
+    kept: Mutex<Kept>,
+}
+
+/// Blobs that nobody names any more, and that stay while somebody reads what the store was.
+#[derive(Default)]
+struct Kept {
+    readers: usize,
+    blobs: Vec<String>,
 }
 
 impl Blobs {
@@ -47,7 +57,36 @@ impl Blobs {
             start,
             next: AtomicU64::new(0),
             staged: Mutex::default(),
+            kept: Mutex::default(),
         })
+    }
+
+    /// Keeps every blob from now on, until as many [`Blobs::let_go`].
+    pub(super) fn keep_all(&self) {
+        self.kept().readers += 1;
+    }
+
+    /// Ends one [`Blobs::keep_all`]; the last one gets what is to be removed now.
+    pub(super) fn let_go(&self) -> Vec<String> {
+        let mut kept = self.kept();
+        kept.readers = kept.readers.saturating_sub(1);
+        match kept.readers {
+            0 => std::mem::take(&mut kept.blobs),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether a blob stays for somebody who reads what the store was.
+    fn stays(&self, blob: &str) -> bool {
+        let mut kept = self.kept();
+        if kept.readers == 0 {
+            return false;
+        }
+        // What does not fit is left to the sweep of the next start.
+        if kept.blobs.len() < MOST_KEPT {
+            kept.blobs.push(blob.to_owned());
+        }
+        true
     }
 
     /// Removes every file that `published` does not name.
@@ -69,7 +108,8 @@ impl Blobs {
         Ok(removed)
     }
 
-    fn path(&self, blob: &str) -> Result<PathBuf, StoreError> {
+    /// Where a blob is.
+    pub(super) fn path(&self, blob: &str) -> Result<PathBuf, StoreError> {
         if blob.len() != NAME || !blob.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(StoreError(format!("`{}` names no blob", blob.escape_debug())));
         }
@@ -102,6 +142,9 @@ impl Blobs {
 
     /// Removes a blob, if it is still there. Readers that hold it go on.
     pub(super) fn remove(&self, blob: &str) {
+        if self.stays(blob) {
+            return;
+        }
         let removed = self.path(blob).map(fs::remove_file);
         if let Ok(Err(error)) = removed
             && error.kind() != io::ErrorKind::NotFound
@@ -128,12 +171,16 @@ impl Blobs {
             .collect()
     }
 
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn staged(&self) -> MutexGuard<'_, HashMap<String, u64>> {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
@@ -195,7 +242,7 @@ fn interrupted() -> StoreError {
 }
 
 /// Runs file work where it may block.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     tokio::task::spawn_blocking(work).await.map_err(StoreError::new)?

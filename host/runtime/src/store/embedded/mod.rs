@@ -4,6 +4,7 @@
 //! database's journal once and answers them all. Claims are served from [`queue`] heads in memory; objects
 //! are rows of an index that name immutable [`blobs`].
 
+mod backup;
 mod blobs;
 mod cache;
 mod group;
@@ -12,6 +13,7 @@ mod lanes;
 mod opening;
 mod queue;
 mod reads;
+mod refill;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -29,8 +31,11 @@ use fjall::{Database, Keyspace, PersistMode};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::backup::LAYOUT;
 pub use self::opening::OpenError;
+pub use self::refill::refill;
 
+use self::backup::Moment;
 use self::blobs::Blobs;
 use self::cache::RowCache;
 use self::group::Prepared;
@@ -38,8 +43,8 @@ use self::janitor::Chore;
 use self::queue::Queues;
 use self::writer::Request;
 use super::{
-    CommitError, Delivery, Depth, ObjectMeta, ObjectReader, Order, Page, Receipt, StageWriter, Staged, Store,
-    StoreError, Unit, Versioned,
+    CommitError, Delivery, Depth, Frozen, ObjectMeta, ObjectReader, Order, Page, Receipt, StageWriter,
+    Staged, Store, StoreError, Unit, Versioned,
 };
 use crate::clock::{Clock, SystemClock};
 
@@ -264,5 +269,10 @@ impl Store for Embedded {
         };
         let reader = self.core.blobs.read(&staged.blob, meta)?;
         reader.ok_or_else(|| StoreError(format!("staged blob `{}` is gone", staged.blob.escape_debug())))
+    }
+
+    async fn freeze(&self) -> Result<Option<Box<dyn Frozen>>, StoreError> {
+        let moment = Moment::new(self.core.clone(), self.chores.clone());
+        Ok(Some(Box::new(moment)))
     }
 }

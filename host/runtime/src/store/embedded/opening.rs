@@ -118,7 +118,7 @@ impl Core {
 }
 
 /// Takes the folder for this process.
-fn lock(dir: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     let io = |source| OpenError::Io {
         dir: dir.into(),
         source,

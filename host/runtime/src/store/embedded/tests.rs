@@ -1,5 +1,6 @@
 //! The embedded store keeps the contract, also across restarts and crashes.
 
+mod backup;
 mod crash;
 
 use std::fs;
