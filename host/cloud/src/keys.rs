@@ -189,6 +189,11 @@ pub(crate) fn large(blob: &str) -> Key {
     spread_out("v", blob, blob)
 }
 
+/// A queue that nobody takes from for now.
+pub(crate) fn retired(queue: &str) -> Key {
+    spread_out("r", queue, queue)
+}
+
 /// The partitions of a kind of rows that is spread out.
 pub(crate) fn partitions(kind: &str) -> impl Iterator<Item = String> {
     (0..SHARDS).map(move |shard| format!("{kind}#{shard}"))

@@ -23,6 +23,8 @@ pub struct Settings {
     pub endpoints: Endpoints,
     /// How long an event stays away from the other hosts when its own host has gone silent.
     pub visibility: Duration,
+    /// How long a queue of SQS that nobody takes from is kept; then it is removed, if it is empty.
+    pub keep_queues: Duration,
     /// Buckets of others, by their names here.
     pub attached: BTreeMap<String, Attached>,
 }
@@ -38,6 +40,7 @@ impl Settings {
             region: None,
             endpoints: Endpoints::default(),
             visibility: Duration::from_secs(30),
+            keep_queues: Duration::from_secs(3600),
             attached: BTreeMap::new(),
         }
     }

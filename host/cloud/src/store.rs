@@ -170,6 +170,10 @@ impl Store for Cloud {
         self.core.depth(queue).await
     }
 
+    async fn retire(&self, queue: &str) -> Result<(), StoreError> {
+        self.core.retire(queue).await
+    }
+
     async fn recent_depth(&self, queue: &str) -> Result<Depth, StoreError> {
         self.core.recent_depth(queue).await
     }

@@ -1,4 +1,4 @@
-//! The sweep: finishes what dead hosts left, and removes bytes that nobody needs any more.
+//! The sweep: finishes what dead hosts left, and removes bytes and queues that nobody needs any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::store::Core;
 const LOOK: Duration = Duration::from_secs(5);
 /// What lies in the outbox for this long, its own host has left.
 const LEFT_MS: u64 = 10_000;
-/// Looks between two rounds for bytes that nobody needs.
+/// Looks between two rounds for bytes and queues that nobody needs.
 const ROUND: u32 = 120;
 /// What is staged and not published for this long never will be.
 const KEEP_STAGED_MS: u64 = 24 * 3600 * 1000;
@@ -33,9 +33,9 @@ impl Core {
                 tracing::warn!(%error, "the outbox is not swept");
             }
             if look.is_multiple_of(ROUND)
-                && let Err(error) = self.sweep_bytes().await
+                && let Err(error) = self.sweep_the_rest().await
             {
-                tracing::warn!(%error, "bytes that nobody needs stay for now");
+                tracing::warn!(%error, "bytes or queues that nobody needs stay for now");
             }
         }
     }
@@ -44,7 +44,7 @@ impl Core {
     pub(crate) async fn sweep(self: &Arc<Self>) -> Result<(), StoreError> {
         self.pass().await?;
         self.sweep_outbox(self.now().saturating_sub(LEFT_MS)).await?;
-        self.sweep_bytes().await
+        self.sweep_the_rest().await
     }
 
     /// Finishes units whose transactions are older than `time`.
@@ -69,6 +69,12 @@ impl Core {
         let mut after = self.read_after(row).await?;
         self.carry_on(&mut after).await?;
         Ok(self.finish(&after).await?)
+    }
+
+    /// Removes what nobody needs any more.
+    async fn sweep_the_rest(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.sweep_bytes().await?;
+        self.sweep_queues().await
     }
 
     /// Removes what was staged and not published, what was replaced, and large values that no key has any more.

@@ -294,6 +294,7 @@ fn read_store(from: &mut Reader) -> StoreConfig {
             sqs: from.text("store.sqs"),
         },
         visibility: from.duration("store.visibility", "30s", ("3s", "1h")),
+        keep_queues: from.duration("store.keep_queues", "1h", ("1s", "14d")),
         attached: attached::read(from, kind),
     };
     match kind {

@@ -76,6 +76,17 @@ impl Outside {
         set.map(drop).context("cannot have notices sent")
     }
 
+    /// The names of queues that begin like this.
+    pub async fn queues(&self, prefix: &str) -> Result<Vec<String>> {
+        let listed = self.sqs.list_queues().queue_name_prefix(prefix).send().await;
+        let urls = listed
+            .context("cannot list queues")?
+            .queue_urls
+            .unwrap_or_default();
+        let name = |url: &String| url.rsplit('/').next().unwrap_or_default().to_owned();
+        Ok(urls.iter().map(name).collect())
+    }
+
     /// Writes an object.
     pub async fn put(&self, bucket: &str, key: &str, text: &str) -> Result<()> {
         let put = self.s3.put_object().bucket(bucket).key(key);

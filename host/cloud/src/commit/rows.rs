@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidegate_runtime::effects::DONE;
-use tidegate_runtime::records::{EFFECTS, EVENTS, LOGS, REQUESTS};
+use tidegate_runtime::records::{EFFECTS, EVENTS, LOGS, REQUESTS, RUNS};
 use tidegate_runtime::store::{Condition, SYSTEM_PREFIX, StoreError};
 
 use super::prepared::Write;
@@ -13,9 +13,9 @@ use crate::notices::GONE;
 use crate::store::Core;
 use crate::values::Stored;
 
-/// What the table forgets by itself: done markers, log lines, what is kept of requests and of past events, and that
+/// What the table forgets by itself, counted from its last write: done markers, runs and their steps, log lines, what is kept of requests and of past events, and that
 /// objects of others are gone: SQS keeps no older notice.
-const FORGOTTEN: [&str; 6] = [DONE, LOGS, REQUESTS, EVENTS, EFFECTS, GONE];
+const FORGOTTEN: [&str; 7] = [DONE, RUNS, LOGS, REQUESTS, EVENTS, EFFECTS, GONE];
 /// How long it keeps them, in seconds.
 const KEEP: u64 = 14 * 24 * 3600;
 

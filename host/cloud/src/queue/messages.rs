@@ -165,6 +165,7 @@ impl Core {
         if let Some(url) = &*known {
             return Ok(url.clone());
         }
+        self.revive(&line.name).await?;
         let name = self.name_of(&line.name);
         let found = match self.sqs.get_queue_url().queue_name(&name).send().await {
             Ok(found) => found.queue_url,
@@ -185,12 +186,17 @@ impl Core {
         Ok(known.insert(url).clone())
     }
 
+    /// The queue of SQS that tells of the events of all functions, where this one is of a function: such queues are called by
+    /// their versions, and jobs are leased by hosts.
+    pub(super) fn intake_of(&self, queue: &str) -> Option<&str> {
+        self.settings.intake.as_deref().filter(|_| queue.contains('@'))
+    }
+
     /// The name of a queue in SQS: the one that all functions share, else what of it may be in one, and a digest of all
     /// of it.
-    fn name_of(&self, queue: &str) -> String {
-        // Those of functions are called by their versions; jobs are leased by hosts.
-        if let Some(intake) = self.settings.intake.as_ref().filter(|_| queue.contains('@')) {
-            return intake.clone();
+    pub(super) fn name_of(&self, queue: &str) -> String {
+        if let Some(intake) = self.intake_of(queue) {
+            return intake.to_owned();
         }
         let allowed = |c: char| {
             if c.is_ascii_alphanumeric() || c == '_' {

@@ -13,6 +13,7 @@ mod held;
 mod lanes;
 mod line;
 mod messages;
+mod retired;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

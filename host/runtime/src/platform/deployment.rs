@@ -142,12 +142,41 @@ impl Platform {
         for function in &deployed {
             versions.prune(function, &record, &self.fleet(), &mut draft.unit)?;
         }
+        let left = self.left_by(app, &record, &versions).await?;
+        versions.remove(&left, &mut draft.unit);
         let gone = versions.sweep(before, &mut draft.unit);
         draft.unit.state.push(record.write(app, condition)?);
         self.make_buckets(manifest, &mut draft.unit).await?;
         draft.commit().await?;
         self.forget_code(gone).await;
         Ok(record.live().clone())
+    }
+
+    /// The versions of functions that an app does not name any more which nothing needs: no alias points at them, the
+    /// last change did not replace them, and none has events left. The latest one stays, so that no number is given twice.
+    async fn left_by(
+        &self,
+        app: &str,
+        record: &AppRecord,
+        versions: &Versions,
+    ) -> Result<BTreeSet<(String, u64)>, StoreError> {
+        let mut left = BTreeSet::new();
+        for version in versions.iter().filter(|version| version.app == app) {
+            let (function, number) = (&version.function, version.number);
+            let latest = versions.of(function).last().map(|latest| latest.number);
+            if record.deployed(function).is_some()
+                || latest == Some(number)
+                || record.needs(function, number)
+                || self.fleet().running(function, number).is_some()
+            {
+                continue;
+            }
+            let depth = self.services.store.depth(&queue_of(function, number)).await?;
+            if depth == Depth::default() {
+                left.insert((function.clone(), number));
+            }
+        }
+        Ok(left)
     }
 
     /// Removes the machine code of components that are gone. What cannot be removed costs room and nothing else.

@@ -253,25 +253,30 @@ impl Platform {
                 .run_until_cancelled(drained(&services, &queue))
                 .await
                 .is_some()
+                && unload(&fleet, &spec, &revived)
+                && let Err(error) = services.store.retire(&queue).await
             {
-                unload(&fleet, &spec, &revived);
+                tracing::warn!(queue, %error, "the queue of a version that has drained stays for now");
             }
         });
         token
     }
 }
 
-fn unload(fleet: &RwLock<Fleet>, spec: &Function, revived: &CancellationToken) {
+/// Unloads a version; whether it was there, and was not wanted again.
+fn unload(fleet: &RwLock<Fleet>, spec: &Function, revived: &CancellationToken) -> bool {
     let mut fleet = fleet.write().unwrap_or_else(PoisonError::into_inner);
     if revived.is_cancelled() {
-        return;
+        return false;
     }
-    if let Some(running) = fleet.running.remove(&(spec.name.clone(), spec.version)) {
-        running.stop.cancel();
-        tracing::info!(
-            function = spec.name,
-            version = spec.version,
-            "a version has drained"
-        );
-    }
+    let Some(running) = fleet.running.remove(&(spec.name.clone(), spec.version)) else {
+        return false;
+    };
+    running.stop.cancel();
+    tracing::info!(
+        function = spec.name,
+        version = spec.version,
+        "a version has drained"
+    );
+    true
 }

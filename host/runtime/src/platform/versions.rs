@@ -274,6 +274,17 @@ impl Versions {
         Ok(())
     }
 
+    /// Removes these versions, in the unit.
+    pub(super) fn remove(&mut self, these: &BTreeSet<(String, u64)>, unit: &mut Unit) {
+        for kept in self.0.values_mut() {
+            kept.retain(|version| {
+                let goes = these.contains(&(version.function.clone(), version.number));
+                unit.state.extend(goes.then(|| version.removal()));
+                !goes
+            });
+        }
+    }
+
     /// Removes the components, in the unit, that none of these versions has any more; which they are.
     pub(super) fn sweep(&self, mut before: BTreeSet<String>, unit: &mut Unit) -> BTreeSet<String> {
         let needed = self.digests();

@@ -17,7 +17,7 @@ pub use notice::{Notice, NoticeKind};
 pub use past::{EFFECTS, EVENTS, KEEP_PAST, LARGEST_PAST, effects_write, event_write};
 pub use requests::{Handled, KeptRequests, RequestFilter, RequestRecord, keep};
 pub use running::Running;
-pub use runs::{Batched, RunDetail, RunHead, RunState, RunSummary, StepRecord, StepState};
+pub use runs::{Batched, RunDetail, RunHead, RunState, RunSummary, StepRecord, StepState, run_written};
 
 use crate::store::Store;
 

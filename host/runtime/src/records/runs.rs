@@ -188,6 +188,18 @@ impl RunHead {
     }
 }
 
+/// When a row of [`RUNS`] was written, as it tells itself, in milliseconds: when the step ended, or the run began.
+pub fn run_written(value: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Times {
+        finished: Option<u64>,
+        started: Option<u64>,
+        queued: Option<u64>,
+    }
+    let times: Times = serde_json::from_slice(value).ok()?;
+    times.finished.or(times.started).or(times.queued)
+}
+
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -384,6 +384,12 @@ pub trait Store: Send + Sync + 'static {
     /// How full a queue is; whether it is empty is exact, a large number may be an estimate.
     async fn depth(&self, queue: &str) -> Result<Depth, StoreError>;
 
+    /// Nobody takes from this queue for now. What it needs outside of the store may be given up once it is empty; the
+    /// next use of it makes it anew.
+    async fn retire(&self, _queue: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// How full a queue was a moment ago, for those who ask for every event.
     async fn recent_depth(&self, queue: &str) -> Result<Depth, StoreError> {
         self.depth(queue).await

@@ -96,3 +96,34 @@ async fn machine_code_goes_with_the_last_version_that_has_it() {
     .await;
     assert_eq!(code().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_function_that_is_gone_the_latest_version_stays() {
+    let function = |name: &str, number: u32| {
+        format!(
+            "[[function]]\nname = \"{name}\"\ncomponent = \"tidegate_plain_http.wasm\"\n\
+             trigger = [{{ http = {{ route = \"/{name}\" }} }}]\nvariables = {{ number = \"{number}\" }}\n"
+        )
+    };
+    let app = |gone: Option<u32>, number: u32| {
+        let gone = gone.map_or(String::new(), |number| function("gone", number));
+        format!("[app]\nname = \"pages\"\n{}{gone}", function("stays", number))
+    };
+    let bench = Bench::with(&app(Some(1), 1)).await;
+    for number in 2..=3 {
+        bench.deploy(&app(Some(number), number)).await.unwrap();
+    }
+    let mut number = 3;
+    until("the end of the earlier versions", async || {
+        number += 1;
+        bench.deploy(&app(None, number)).await.unwrap();
+        let left = bench.platform.versions(Some("gone")).await.unwrap();
+        let left: Vec<u64> = left.iter().map(|version| version.version).collect();
+        (left == [3]).then_some(())
+    })
+    .await;
+    bench.deploy(&app(Some(4), number)).await.unwrap();
+    let again = bench.platform.versions(Some("gone")).await.unwrap();
+    let numbers: Vec<u64> = again.iter().map(|version| version.version).collect();
+    assert_eq!(numbers, [3, 4], "no number is given twice");
+}

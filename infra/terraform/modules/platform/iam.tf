@@ -46,7 +46,7 @@ data "aws_iam_policy_document" "host" {
     sid = "Queues"
     actions = [
       "sqs:CreateQueue", "sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage",
-      "sqs:ChangeMessageVisibility",
+      "sqs:ChangeMessageVisibility", "sqs:DeleteQueue",
     ]
     resources = ["${local.queue_arn}*"]
   }

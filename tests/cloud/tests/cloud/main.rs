@@ -10,5 +10,6 @@ mod hosts;
 mod lambda;
 mod modules;
 mod notices;
+mod queues;
 mod terraform;
 mod units;

@@ -13,7 +13,7 @@ use super::group::Prepared;
 use super::rows::{decode_value, key_within, scan};
 use super::writer::Request;
 use crate::effects::DONE;
-use crate::records::{EFFECTS, EVENTS, KEEP_PAST, LOGS, REQUESTS};
+use crate::records::{EFFECTS, EVENTS, KEEP_PAST, LOGS, REQUESTS, RUNS, run_written};
 use crate::store::{Condition, Order, StateWrite, StoreError, Unit};
 
 /// Between two rounds.
@@ -24,6 +24,8 @@ const KEEP_DONE_MS: u64 = 14 * 24 * 3600 * 1000;
 const KEEP_STAGED_MS: u64 = 24 * 3600 * 1000;
 /// Log lines, and records of requests, are kept for this long after the invocation that they are of began.
 const KEEP_LOGS_MS: u64 = 14 * 24 * 3600 * 1000;
+/// A run is kept for this long after it began, and each of its steps for as long after it ended.
+const KEEP_RUNS_MS: u64 = 14 * 24 * 3600 * 1000;
 /// Events that entered, and what was done with them, are kept for this long.
 const KEEP_PAST_MS: u64 = KEEP_PAST.as_millis() as u64;
 /// Rows that are looked at, and removed, in one go.
@@ -86,6 +88,7 @@ impl Janitor {
             (&DONE_MARKERS, KEEP_DONE_MS),
             (&LOG_LINES, KEEP_LOGS_MS),
             (&REQUEST_RECORDS, KEEP_LOGS_MS),
+            (&RUN_ROWS, KEEP_RUNS_MS),
             (&PAST_EVENTS, KEEP_PAST_MS),
             (&PAST_EFFECTS, KEEP_PAST_MS),
         ] {
@@ -124,6 +127,12 @@ pub(super) const PAST_EFFECTS: Aging = Aging::by_value(EFFECTS);
 pub(super) const LOG_LINES: Aging = Aging {
     table: LOGS,
     written: |key, _value| key.split('/').nth(1)?.parse().ok(),
+};
+
+/// Runs and steps tell themselves.
+pub(super) const RUN_ROWS: Aging = Aging {
+    table: RUNS,
+    written: |_key, value| run_written(value),
 };
 
 /// A request's record lies under an id that begins with the request's time.

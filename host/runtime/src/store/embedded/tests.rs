@@ -388,6 +388,35 @@ async fn records_of_requests_are_forgotten_by_the_time_in_their_ids() {
     assert_eq!(left, &keys[1..]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_forgotten_by_their_beginning_and_steps_by_their_end() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let rows = [
+        ("r/old", r#"{"run":"old","started":699}"#),
+        ("r/young", r#"{"run":"young","started":700}"#),
+        ("s/old/e/ended", r#"{"queued":1,"started":2,"finished":699}"#),
+        ("s/old/e/late", r#"{"queued":1,"started":2,"finished":700}"#),
+        (
+            "s/old/e/waits",
+            r#"{"queued":701,"started":null,"finished":null}"#,
+        ),
+    ];
+    let state = rows
+        .iter()
+        .map(|(key, value)| put(crate::records::RUNS, key, value))
+        .collect();
+    store
+        .commit(Unit {
+            state,
+            ..Unit::default()
+        })
+        .await
+        .unwrap();
+    let left = forgotten(&store, &janitor::RUN_ROWS, crate::records::RUNS, 700).await;
+    assert_eq!(left, ["r/young", "s/old/e/late", "s/old/e/waits"]);
+}
+
 /// The keys of a table, one of which is of before `time`, when the janitor has been there.
 async fn left_after(time: u64, aging: &'static janitor::Aging, table: &str, keys: &[&str]) -> Vec<String> {
     let dir = TempDir::new().unwrap();
@@ -400,12 +429,17 @@ async fn left_after(time: u64, aging: &'static janitor::Aging, table: &str, keys
         })
         .await
         .unwrap();
+    forgotten(&store, aging, table, time).await
+}
+
+/// The keys of a table when the janitor has been there.
+async fn forgotten(store: &Embedded, aging: &'static janitor::Aging, table: &str, time: u64) -> Vec<String> {
     let (core, requests) = (store.core.clone(), store.requests.clone());
     let forget = move || {
         let never = CancellationToken::new();
         janitor::forget(aging, &core, &requests, &never, time)
     };
-    assert_eq!(tokio::task::spawn_blocking(forget).await.unwrap().unwrap(), 1);
+    tokio::task::spawn_blocking(forget).await.unwrap().unwrap();
     let left = store.query(table, "", None, 10, Order::Ascending).await.unwrap();
     left.entries.into_iter().map(|(key, _)| key).collect()
 }
