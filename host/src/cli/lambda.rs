@@ -19,6 +19,9 @@ pub struct Lambda {
     /// A configuration file, instead of the package's
     #[arg(long, env = "TIDEGATE_CONFIG")]
     config: Option<PathBuf>,
+    /// The text of one instead, as Terraform hands it over
+    #[arg(long, env = "TIDEGATE_CONFIG_TEXT", hide_env_values = true)]
+    config_text: Option<String>,
     /// The folder for what is compiled, where the package has no machine code: the only one that Lambda lets it write
     #[arg(long, env = "TIDEGATE_DATA_DIR", default_value = "/tmp/tidegate")]
     data_dir: PathBuf,
@@ -30,10 +33,13 @@ pub struct Lambda {
 impl Lambda {
     pub(super) async fn run(self) -> Result<()> {
         logging::start(self.log);
-        let file = self.config.unwrap_or_else(|| self.package.join(CONFIG));
+        let config = match (&self.config_text, self.config) {
+            (Some(text), _) => Config::parse(text, "the configuration's text")?,
+            (None, file) => Config::load(&file.unwrap_or_else(|| self.package.join(CONFIG)))?,
+        };
         let config = Config {
             data_dir: self.data_dir,
-            ..Config::load(&file)?
+            ..config
         };
         lambda::run(config, self.package).await
     }

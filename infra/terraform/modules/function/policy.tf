@@ -15,12 +15,12 @@ locals {
     [for bucket in compact([try(var.words.record.bucket, "")]) : "o#${bucket}"],
   ))
 
-  # What is deployed; and of every handling the marker, the run, its lines and its joins, jobs and dead letters, the
-  # queues, the outbox, and bytes that are staged, large, or to be removed.
-  common_reads = ["t#$apps", "t#$versions", "t#$buckets", "t#$declared", "o#$components"]
+  # What is deployed and declared, and whether commits are held; and of every handling the marker, the run, its lines and its joins, jobs and dead letters, the
+  # queues, the outbox, queues that nobody takes from, and bytes that are staged, large, or to be removed.
+  common_reads = ["t#$apps", "t#$versions", "t#$buckets", "t#$declared", "o#$components", "declared", "hold"]
   common_writes = concat(
     [for table in ["done", "runs", "requests", "logs", "events", "effects", "joins", "counts", "jobs", "dead", "schedules"] : format("t#$%s", table)],
-    ["q#*", "x#*", "s#*", "g#*", "v#*"],
+    ["q#*", "x#*", "s#*", "g#*", "v#*", "r#*"],
   )
 
   read_actions  = ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:ConditionCheckItem"]

@@ -98,6 +98,15 @@ variable "create_policy" {
   default     = true
 }
 
+variable "alarms" {
+  description = "Bounds of what hosts log of the function in five minutes, beyond which `topics` of the platform are told; null raises no such alarm. Without a `log_group` of the platform there are none."
+  type = object({
+    dead_letters          = optional(number, 1)
+    failures_in_5_minutes = optional(number)
+  })
+  default = {}
+}
+
 variable "tags" {
   description = "Tags of what the module makes."
   type        = map(string)

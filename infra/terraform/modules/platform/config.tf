@@ -11,6 +11,9 @@ locals {
       "bucket = ${jsonencode(aws_s3_bucket.this.bucket)}",
       "queues = ${jsonencode(local.queues)}",
       "region = ${jsonencode(local.region)}",
+    ],
+    [for queue in aws_sqs_queue.intake : "intake = ${jsonencode(queue.name)}"],
+    [
       "[gateway]",
       "listen = \"0.0.0.0:8080\"",
       "hosts = ${jsonencode(compact([var.domain]))}",

@@ -1,8 +1,10 @@
-# The host as a Lambda function: behind an HTTP API for requests. Its package and its event sources are described in
-# docs/lambda.md.
+# The host as a Lambda function: behind an HTTP API for requests. lambda-events.tf has what else it is invoked with; its
+# package is described in docs/lambda.md.
 
 locals {
   lambda = var.hosts == "lambda" ? 1 : 0
+  # Seconds of an invocation.
+  lambda_timeout = 60
 }
 
 resource "aws_lambda_function" "host" {
@@ -16,7 +18,7 @@ resource "aws_lambda_function" "host" {
   source_code_hash = try(filebase64sha256(var.package), null)
   architectures    = [lower(var.architecture)]
   memory_size      = var.size.memory
-  timeout          = 60
+  timeout          = local.lambda_timeout
   kms_key_arn      = local.key_arn
   tags             = var.tags
 

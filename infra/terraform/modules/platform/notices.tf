@@ -2,7 +2,7 @@
 
 resource "aws_sqs_queue" "notices" {
   name                       = "${local.queues}notices"
-  visibility_timeout_seconds = 60
+  visibility_timeout_seconds = var.hosts == "lambda" ? 6 * local.lambda_timeout : 60
   message_retention_seconds  = 1209600
   receive_wait_time_seconds  = 20
   kms_master_key_id          = local.key_arn

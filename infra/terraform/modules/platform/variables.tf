@@ -104,6 +104,17 @@ variable "package" {
   default     = null
 }
 
+variable "lambda_concurrency" {
+  description = "Instances of the host as a Lambda function that take events at one time, and as many that take notices."
+  type        = number
+  default     = 50
+
+  validation {
+    condition     = var.lambda_concurrency >= 2 && var.lambda_concurrency <= 1000
+    error_message = "`lambda_concurrency` must be from 2 to 1,000, Lambda's own bounds."
+  }
+}
+
 variable "architecture" {
   description = "`X86_64` or `ARM64`: what image or package are built for."
   type        = string

@@ -101,6 +101,45 @@ run "a_function_without_grants_has_neither_reads_nor_writes" {
   }
 }
 
+run "what_hosts_log_of_the_function_raises_its_own_alarms" {
+  command = plan
+
+  variables {
+    platform = {
+      table_name  = "tidegate"
+      table_arn   = "arn:aws:dynamodb:eu-central-1:123456789012:table/tidegate"
+      bucket_name = "acme-tidegate"
+      bucket_arn  = "arn:aws:s3:::acme-tidegate"
+      queues_arn  = "arn:aws:sqs:eu-central-1:123456789012:tidegate-"
+      log_group   = "/tidegate/tidegate"
+      topics      = ["arn:aws:sns:eu-central-1:123456789012:tidegate-alarms"]
+    }
+    alarms = { failures_in_5_minutes = 20 }
+  }
+
+  assert {
+    condition     = join(" ", keys(aws_cloudwatch_metric_alarm.lines)) == "dead-letters failures"
+    error_message = "An alarm is missing."
+  }
+  assert {
+    condition     = alltrue([for filter in aws_cloudwatch_log_metric_filter.lines : strcontains(filter.pattern, "$.function = \"step\"")])
+    error_message = "Lines of other functions are counted."
+  }
+  assert {
+    condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.lines : contains(alarm.alarm_actions, "arn:aws:sns:eu-central-1:123456789012:tidegate-alarms")])
+    error_message = "An alarm tells nobody."
+  }
+}
+
+run "without_a_log_group_there_are_no_alarms" {
+  command = plan
+
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.lines) == 0
+    error_message = "An alarm looks at lines that nobody writes."
+  }
+}
+
 run "a_host_is_waited_for_where_there_is_one" {
   command = plan
 

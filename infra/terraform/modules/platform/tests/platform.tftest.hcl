@@ -59,6 +59,9 @@ mock_provider "aws" {
       invoke_arn = "arn:aws:apigateway:eu-central-1:lambda:path/2015-03-31/functions/arn:aws:lambda:eu-central-1:123456789012:function:tidegate-host/invocations"
     }
   }
+  mock_resource "aws_cloudwatch_event_rule" {
+    defaults = { arn = "arn:aws:events:eu-central-1:123456789012:rule/tidegate-tick" }
+  }
   mock_resource "aws_apigatewayv2_api" {
     defaults = { execution_arn = "arn:aws:execute-api:eu-central-1:123456789012:one" }
   }
@@ -185,7 +188,7 @@ run "a_store_alone_has_no_hosts" {
   }
 
   assert {
-    condition     = length(aws_ecs_service.host) + length(aws_lambda_function.host) + length(aws_lb.this) + length(aws_iam_role.host) + length(aws_kms_key.this) == 0
+    condition     = length(aws_ecs_service.host) + length(aws_lambda_function.host) + length(aws_sqs_queue.intake) + length(aws_lb.this) + length(aws_iam_role.host) + length(aws_kms_key.this) == 0
     error_message = "Something is made besides the store."
   }
   assert {
@@ -207,6 +210,30 @@ run "the_host_as_a_lambda_function_stands_behind_an_http_api" {
   assert {
     condition     = aws_apigatewayv2_integration.host[0].payload_format_version == "2.0" && length(aws_apigatewayv2_api_mapping.host) == 1
     error_message = "The API does not lead to the function."
+  }
+  assert {
+    condition     = join(" ", keys(aws_lambda_event_source_mapping.queues)) == "events notices" && alltrue([for mapping in aws_lambda_event_source_mapping.queues : mapping.function_response_types == toset(["ReportBatchItemFailures"])])
+    error_message = "Messages do not invoke the function, or one that fails takes its batch with it."
+  }
+  assert {
+    condition     = alltrue([for queue in [aws_sqs_queue.intake[0], aws_sqs_queue.notices] : queue.visibility_timeout_seconds >= 6 * aws_lambda_function.host[0].timeout && jsondecode(queue.redrive_policy).maxReceiveCount == 10])
+    error_message = "A message comes again while it is handled, or for ever."
+  }
+  assert {
+    condition     = strcontains(nonsensitive(output.config), "intake = \"tidegate-intake\"")
+    error_message = "The configuration does not name the queue of all events."
+  }
+  assert {
+    condition     = jsondecode(aws_cloudwatch_event_target.tick[0].input).tidegate == "tick" && aws_cloudwatch_event_rule.tick[0].schedule_expression == "rate(1 minute)"
+    error_message = "Nothing fires schedules."
+  }
+  assert {
+    condition     = jsondecode(aws_lambda_invocation.deploy[0].input).tidegate == "deploy"
+    error_message = "A new package is not deployed."
+  }
+  assert {
+    condition     = join(" ", keys(aws_cloudwatch_metric_alarm.lambda)) == "errors throttles" && aws_cloudwatch_metric_alarm.intake_dead[0].threshold == 1
+    error_message = "An alarm is missing."
   }
 }
 
