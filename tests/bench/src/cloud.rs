@@ -24,6 +24,10 @@ const HOSTS: usize = 3;
 const EVENTS: u64 = 3000;
 /// Events that one step emits.
 const WAVE: u64 = 90;
+/// Events that wait at most: what stands in for SQS looks at every message of a queue for each call.
+const WINDOW: u64 = 4 * WAVE;
+/// Between two looks at what was handled: to look costs calls of its own.
+const LOOK: Duration = Duration::from_millis(500);
 const LIMIT: Duration = Duration::from_secs(600);
 const VISIBILITY: Duration = Duration::from_secs(60);
 /// Calls that an event is to take at most.
@@ -141,24 +145,35 @@ impl Fleet {
         let started = Instant::now();
         let first = self.hosts.first().context("no host")?;
         let flood = json!({ "do": "flood", "kind": "Queued", "count": WAVE });
-        for _ in 0..EVENTS.div_ceil(WAVE) {
+        let mut sent = 0;
+        while sent < EVENTS {
             first.api.event("Flood", flood.clone()).await?;
+            sent += WAVE;
+            self.until_handled(sent.saturating_sub(WINDOW)).await?;
         }
-        let sent = EVENTS.div_ceil(WAVE) * WAVE;
-        until("the events' handling", LIMIT, async || {
-            let mut handled = 0;
-            for host in &self.hosts {
-                handled += stage::handled(host, "drain").await?;
-            }
-            Ok((handled >= sent).then_some(()))
-        })
-        .await?;
+        self.until_handled(sent).await?;
         let seconds = started.elapsed().as_secs_f64();
         let mut calls = self.calls().await?;
         for (call, count) in &mut calls {
             *count = (*count - before.get(call).copied().unwrap_or_default()) / sent as f64;
         }
         Ok((sent as f64 / seconds, calls))
+    }
+
+    /// Waits until the hosts have handled so many events together.
+    async fn until_handled(&self, count: u64) -> Result<()> {
+        until("the events' handling", LIMIT, async || {
+            let mut handled = 0;
+            for host in &self.hosts {
+                handled += stage::handled(host, "drain").await?;
+            }
+            if handled >= count {
+                return Ok(Some(()));
+            }
+            tokio::time::sleep(LOOK).await;
+            Ok(None)
+        })
+        .await
     }
 
     /// Calls of all hosts, by operation.
