@@ -65,7 +65,7 @@ async fn a_long_backlog_comes_in_order(store: Arc<dyn Store>, load: Load) {
     );
     let mut seen = Vec::new();
     while seen.len() < all.len() {
-        let some = store.claim("q", 77, SHORT).await.unwrap();
+        let some = store.claim("q", 77, LONG).await.unwrap();
         assert!(!some.is_empty() && some.len() <= 77);
         seen.extend(ids(&some));
         store.commit(settle(receipts(&some))).await.unwrap();
