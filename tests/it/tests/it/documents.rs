@@ -10,7 +10,7 @@ fn every_test_that_the_guarantees_name_exists() -> Result<()> {
     let root = workspace_root();
     let page = std::fs::read_to_string(root.join("docs/guarantees.md")).context("no docs/guarantees.md")?;
     let mut sources = String::new();
-    for folder in ["host", "tests"] {
+    for folder in ["gpu-worker", "host", "tests"] {
         gather(&root.join(folder), &mut sources)?;
     }
     let named: Vec<&str> = page
