@@ -28,6 +28,7 @@ use tonic::transport::server::TcpIncoming;
 use health::Health;
 use host::Host;
 use inference::model::Limits;
+use inference::proto::grpc_inference_service_server::GrpcInferenceServiceServer;
 use inference::service::InferenceService;
 use inference::store::ModelStore;
 use jobs::Worker;
@@ -53,6 +54,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
             ..Limits::default()
         };
         let service = InferenceService::new(Arc::new(ModelStore::new(limits)), host.clone(), spans.clone());
+        let service = service.into_server(settings.max_request);
         servers.spawn(serve_inference(service, listener, stop.clone()));
     }
     let worker = Worker {
@@ -93,12 +95,16 @@ fn start_export(collector: Option<Endpoint>) -> (Option<Exporter>, Spans) {
     }
 }
 
-async fn serve_inference(service: InferenceService, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+async fn serve_inference(
+    service: GrpcInferenceServiceServer<InferenceService>,
+    listener: TcpListener,
+    mut stop: watch::Receiver<bool>,
+) {
     let stopped = async move {
         let _ = stop.wait_for(|stop| *stop).await;
     };
     let served = tonic::transport::Server::builder()
-        .add_service(service.into_server())
+        .add_service(service)
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stopped)
         .await;
     if let Err(error) = served {

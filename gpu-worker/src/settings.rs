@@ -43,6 +43,9 @@ pub struct Settings {
     /// ONNX Runtime's threads inside one request
     #[arg(long, env = "TIDEGATE_ORT_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub ort_threads: u16,
+    /// Bytes of an inference request at most
+    #[arg(long, env = "TIDEGATE_INFERENCE_MAX_REQUEST", default_value_t = 64 << 20)]
+    pub max_request: usize,
     /// An OpenTelemetry collector that takes traces, for example http://127.0.0.1:4318
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<Endpoint>,

@@ -23,13 +23,14 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Faces;
 use crate::api::gateway::Gateway;
 use crate::api::metrics::HostMetrics;
+use crate::api::oip::Grpc;
 use crate::api::s3::{self, S3Face};
 use crate::api::worker::Credentials;
 use crate::config::{Config, OtlpConfig, StoreConfig};
 use crate::inference::{Patience, WorkerPool};
 use crate::notices::Notices;
 use crate::recorder::Recorder;
-use crate::server::{self, Bounds};
+use crate::server::{self, Bounds, Handler};
 use crate::store::{self, Opened};
 use crate::tls::Identity;
 use crate::watch::Watch;
@@ -45,6 +46,7 @@ pub struct Host {
     faces: Faces,
     gateway: SocketAddr,
     s3: SocketAddr,
+    inference: SocketAddr,
     certificate: PathBuf,
     servers: JoinSet<()>,
     stop_servers: CancellationToken,
@@ -65,6 +67,7 @@ impl Host {
         let tls = identity.server_config()?;
         let gateway = listen(config.gateway.listen, "the gateway", "--port 0").await?;
         let s3 = listen(config.s3.listen, "S3", "--s3-port 0").await?;
+        let inference = listen(config.inference.listen, "inference", "--inference-port 0").await?;
         let (exporter, spans) = start_export(&config.otlp);
         let Opened {
             store,
@@ -86,6 +89,7 @@ impl Host {
         let mut host = Self {
             gateway: gateway.local_addr()?,
             s3: s3.local_addr()?,
+            inference: inference.local_addr()?,
             certificate: identity.certificate,
             servers: JoinSet::new(),
             stop_servers: CancellationToken::new(),
@@ -96,7 +100,7 @@ impl Host {
             shared,
             faces,
         };
-        host.serve(gateway, s3, tls);
+        host.serve([gateway, s3, inference], tls);
         host.follow_notices().await?;
         if let Some(manifest) = manifest {
             host.deploy(manifest).await?;
@@ -105,32 +109,31 @@ impl Host {
         Ok(host)
     }
 
-    fn serve(&mut self, gateway: TcpListener, s3: TcpListener, tls: Arc<rustls::ServerConfig>) {
-        let config = &self.faces.config;
-        let bounds = |connections| Bounds {
+    fn serve(&mut self, [gateway, s3, inference]: [TcpListener; 3], tls: Arc<rustls::ServerConfig>) {
+        let (config, faces) = (&self.faces.config, self.faces.clone());
+        let (most, most_s3) = (config.gateway.max_connections, config.s3.max_connections);
+        self.serve_at(gateway, &tls, most, Gateway::new(faces.clone()));
+        self.serve_at(s3, &tls, most_s3, S3Face::new(faces.clone()));
+        self.serve_at(inference, &tls, most, Grpc::new(faces));
+    }
+
+    fn serve_at<H: Handler>(
+        &mut self,
+        listener: TcpListener,
+        tls: &Arc<rustls::ServerConfig>,
+        connections: usize,
+        handler: H,
+    ) {
+        let config = &self.faces.config.gateway;
+        let bounds = Bounds {
             connections,
-            head: config.gateway.head_timeout,
-            write: config.gateway.write_timeout,
+            head: config.head_timeout,
+            write: config.write_timeout,
             stop: LAST_REQUESTS,
         };
-        let (stop, faces) = (&self.stop_servers, &self.faces);
-        let handler = Arc::new(Gateway::new(faces.clone()));
-        let connections = bounds(config.gateway.max_connections);
-        self.servers.spawn(server::serve(
-            gateway,
-            tls.clone(),
-            connections,
-            stop.clone(),
-            handler,
-        ));
-        let handler = Arc::new(S3Face::new(faces.clone()));
-        self.servers.spawn(server::serve(
-            s3,
-            tls,
-            bounds(config.s3.max_connections),
-            stop.clone(),
-            handler,
-        ));
+        let stop = self.stop_servers.clone();
+        let serving = server::serve(listener, tls.clone(), bounds, stop, Arc::new(handler));
+        self.servers.spawn(serving);
     }
 
     /// Follows the notices of buckets of others, where there are any.
@@ -184,6 +187,7 @@ impl Host {
             host: format!("http://{}", self.local(self.gateway)),
             token: self.faces.credentials.child_token().to_owned(),
             onnxruntime: config.onnxruntime.clone(),
+            max_request: self.faces.config.inference.max_request,
             collector: self.faces.config.otlp.endpoint.clone(),
         };
         let supervisor = Supervisor::new(program, surroundings, self.faces.clone());
@@ -221,11 +225,13 @@ impl Host {
     /// The one line that tells a program what was bound.
     pub fn announce(&self) -> Result<()> {
         let (gateway, s3) = (self.local(self.gateway), self.local(self.s3));
+        let inference = self.local(self.inference);
         let line = json!({
             "event": "ready",
             "gateway": format!("http://{gateway}"),
             "gateway_tls": format!("https://{gateway}"),
             "s3": format!("http://{s3}"),
+            "inference": format!("http://{inference}"),
             "data_dir": self.faces.config.data_dir,
             "ca": self.certificate,
             "pid": std::process::id(),
@@ -312,6 +318,7 @@ pub(crate) async fn faces(
     let workers = WorkerPool::new(store.clone(), patience, metrics.clone(), spans.clone());
     let platform = Platform::open(platform, store, workers.clone()).await?;
     Ok(Faces {
+        inferences: Arc::new(Semaphore::new(config.inference.max_requests)),
         recorder: Recorder::start(platform.clone(), config.recorder, metrics.clone()),
         credentials: Arc::new(Credentials::new(config.worker.token.clone())),
         backups: Arc::new(Semaphore::new(1)),

@@ -18,6 +18,8 @@ pub const PROGRAM_VARIABLE: &str = "TIDEGATE_WORKER";
 /// The pause before a restart, doubled with each one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Bytes of a request around its tensors: names, shapes and parameters.
+const AROUND: u64 = 1 << 20;
 /// One that ran for this long is not thought to be broken.
 const STEADY: Duration = Duration::from_secs(60);
 /// How long the worker may take to end when it is told to.
@@ -32,6 +34,8 @@ pub struct Surroundings {
     pub token: String,
     /// The ONNX Runtime library, where the operator names one.
     pub onnxruntime: Option<PathBuf>,
+    /// Bytes of the tensors of an inference request.
+    pub max_request: u64,
     /// The collector that takes its spans.
     pub collector: Option<Endpoint>,
 }
@@ -135,6 +139,10 @@ impl<W: Watcher> Supervisor<W> {
         command
             .env("TIDEGATE_HOST", &self.surroundings.host)
             .env("TIDEGATE_WORKER_TOKEN", &self.surroundings.token)
+            .env(
+                "TIDEGATE_INFERENCE_MAX_REQUEST",
+                (self.surroundings.max_request + AROUND).to_string(),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             // The terminal's Ctrl-C is for the host, which then ends the worker in its turn.

@@ -1,5 +1,6 @@
 //! Inference: the Open Inference Protocol v2 over gRPC, run by ONNX Runtime.
 
+pub mod element;
 pub mod model;
 pub mod runtime;
 pub mod service;

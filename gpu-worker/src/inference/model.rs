@@ -12,7 +12,7 @@ use tonic::Status;
 use super::proto::model_infer_response::InferOutputTensor;
 use super::proto::{ModelInferRequest, ModelInferResponse};
 use super::runtime;
-use super::tensors::{Input, Port, encode};
+use super::tensors::{Elements, Port};
 
 /// Requests with up to this many input elements run where they arrive: that takes a millisecond at most, and a hop
 /// to another thread costs more than it saves. Larger ones go to a thread of their own.
@@ -57,7 +57,7 @@ pub struct Model {
     /// Facts its file holds.
     pub properties: HashMap<String, String>,
     idle: Mutex<Vec<Session>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     waiting: AtomicUsize,
     limits: Limits,
 }
@@ -86,7 +86,7 @@ impl Model {
             inputs: ports(first.inputs())?,
             outputs: ports(first.outputs())?,
             properties: properties(first),
-            turns: Semaphore::new(sessions.len()),
+            turns: Arc::new(Semaphore::new(sessions.len())),
             idle: Mutex::new(sessions),
             waiting: AtomicUsize::new(0),
             limits,
@@ -96,28 +96,31 @@ impl Model {
     /// Runs the model on a request.
     pub async fn infer(self: &Arc<Self>, request: ModelInferRequest) -> Result<ModelInferResponse, Status> {
         self.check_outputs(&request)?;
-        let elements: usize = self.inputs(&request)?.iter().map(Input::elements).sum();
+        let inputs = self.inputs(&request)?;
         let _waiting = Waiting::enter(&self.waiting, self.limits.waiting + self.limits.sessions)?;
-        let _turn = self
-            .turns
-            .acquire()
-            .await
-            .map_err(|_| Status::unavailable("the model is being unloaded"))?;
+        let turn = self.turns.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| Status::unavailable("the model is being unloaded"))?;
+        let elements: usize = inputs.iter().map(Elements::count).sum();
         if elements <= INLINE_ELEMENTS {
-            return self.run(&request);
+            return Ok(self.response(&request, self.run(&inputs)?));
         }
         let model = self.clone();
-        let run = tokio::task::spawn_blocking(move || model.run(&request));
-        run.await
-            .unwrap_or_else(|e| Err(Status::internal(format!("the model's thread ended: {e}"))))
+        let run = tokio::task::spawn_blocking(move || {
+            // The turn ends with the run, also where its caller has gone meanwhile.
+            let _turn = turn;
+            model.run(&inputs)
+        });
+        let outputs = run
+            .await
+            .map_err(|e| Status::internal(format!("the model's thread ended: {e}")))?;
+        Ok(self.response(&request, outputs?))
     }
 
-    fn run(&self, request: &ModelInferRequest) -> Result<ModelInferResponse, Status> {
-        let inputs = self.inputs(request)?;
+    fn run(&self, inputs: &[Elements]) -> Result<Vec<Elements>, Status> {
         let taken = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut session =
             taken.ok_or_else(|| Status::internal("no session is idle though it is this one's turn"))?;
-        let result = self.run_on(&mut session, &inputs, request);
+        let result = self.run_on(&mut session, inputs);
         self.idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -125,89 +128,93 @@ impl Model {
         result
     }
 
-    fn run_on(
-        &self,
-        session: &mut Session,
-        inputs: &[Input<'_>],
-        request: &ModelInferRequest,
-    ) -> Result<ModelInferResponse, Status> {
-        let internal = |e: ort::Error| Status::internal(format!("model `{}`: {e}", self.name));
-        let values = inputs
-            .iter()
-            .map(Input::value)
-            .collect::<ort::Result<Vec<_>>>()
-            .map_err(internal)?;
+    fn run_on(&self, session: &mut Session, inputs: &[Elements]) -> Result<Vec<Elements>, Status> {
+        let values = self.inputs.iter().zip(inputs);
+        let values = values.map(|(port, input)| match input.value(port.element) {
+            Ok(value) => Ok((port.name.as_str(), value)),
+            Err(reason) => Err(Status::invalid_argument(format!(
+                "input `{}` {reason}",
+                port.name
+            ))),
+        });
+        let values = values.collect::<Result<Vec<_>, _>>()?;
         // Types and shapes were checked: what is left are sizes that do not fit each other.
         let results = session.run(values).map_err(|e| {
             Status::invalid_argument(format!("model `{}` cannot run on these inputs: {e}", self.name))
         })?;
+        let output = |port: &Port| {
+            let value = results.get(&port.name);
+            let value = value.ok_or_else(|| Status::internal("an output is missing"))?;
+            Elements::of(value, port.element)
+                .map_err(|e| Status::internal(format!("model `{}`: {e}", self.name)))
+        };
+        self.outputs.iter().map(output).collect()
+    }
+
+    /// The outputs that a request wants, as its answer.
+    fn response(&self, request: &ModelInferRequest, outputs: Vec<Elements>) -> ModelInferResponse {
         let mut response = ModelInferResponse {
             model_name: self.name.clone(),
             model_version: self.version.clone(),
             id: request.id.clone(),
             ..Default::default()
         };
-        for port in self.outputs.iter().filter(|port| wanted(request, &port.name)) {
-            let value = results
-                .get(&port.name)
-                .ok_or_else(|| Status::internal("an output is missing"))?;
-            let (shape, raw) = encode(value, port.element).map_err(internal)?;
-            let (name, datatype) = (port.name.clone(), port.element.name().to_owned());
+        let outputs = self.outputs.iter().zip(outputs);
+        for (port, output) in outputs.filter(|(port, _)| wanted(request, &port.name)) {
             response.outputs.push(InferOutputTensor {
-                name,
-                datatype,
-                shape,
+                name: port.name.clone(),
+                datatype: port.element.name().to_owned(),
+                shape: output.shape,
                 ..Default::default()
             });
-            response.raw_output_contents.push(raw);
+            response.raw_output_contents.push(output.raw);
         }
-        Ok(response)
+        response
     }
 
     /// The request's inputs in the model's order, checked.
-    fn inputs<'a>(&'a self, request: &'a ModelInferRequest) -> Result<Vec<Input<'a>>, Status> {
+    fn inputs(&self, request: &ModelInferRequest) -> Result<Vec<Elements>, Status> {
         let (sent, raw) = (&request.inputs, &request.raw_input_contents);
-        let names = || {
-            self.inputs
-                .iter()
-                .map(|port| port.name.as_str())
-                .collect::<Vec<_>>()
-                .join("`, `")
-        };
-        let sent_names = || {
-            sent.iter()
-                .map(|input| input.name.as_str())
-                .collect::<Vec<_>>()
-                .join("`, `")
-        };
         let complete = self
             .inputs
             .iter()
             .all(|port| sent.iter().any(|input| input.name == port.name));
         if sent.len() != self.inputs.len() || !complete {
+            let found = names(sent.iter().map(|input| input.name.as_str()));
+            let allowed = names(self.inputs.iter().map(|port| port.name.as_str()));
             return Err(Status::invalid_argument(format!(
-                "found inputs `{}`, allowed are `{}`, each once",
-                sent_names(),
-                names()
+                "found inputs `{found}`, allowed are `{allowed}`, each once"
             )));
         }
         if !raw.is_empty() && raw.len() != sent.len() {
+            let (raw, sent) = (raw.len(), sent.len());
             return Err(Status::invalid_argument(format!(
-                "found {} raw_input_contents for {} inputs, allowed is one each or none",
-                raw.len(),
-                sent.len()
+                "found {raw} raw_input_contents for {sent} inputs, allowed is one each or none"
             )));
         }
-        let find = |port: &'a Port| -> Result<Input<'a>, Status> {
-            let at = sent
-                .iter()
-                .position(|input| input.name == port.name)
-                .unwrap_or_default();
-            Input::check(port, &sent[at], raw.get(at))
+        let find = |port: &Port| {
+            let at = sent.iter().position(|input| input.name == port.name);
+            let at = at.unwrap_or_default();
+            port.check(&sent[at], raw.get(at))
         };
         let inputs = self.inputs.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-        agree(&inputs)?;
+        self.agree(&inputs)?;
         Ok(inputs)
+    }
+
+    /// Dimensions of one name must have one size.
+    fn agree(&self, inputs: &[Elements]) -> Result<(), Status> {
+        let mut sizes: HashMap<&str, i64> = HashMap::new();
+        let ports = self.inputs.iter().zip(inputs);
+        for (symbol, size) in ports.flat_map(|(port, input)| port.chosen(input)) {
+            let known = *sizes.entry(symbol).or_insert(size);
+            if known != size {
+                return Err(Status::invalid_argument(format!(
+                    "dimension `{symbol}` is {known} in one input and {size} in another, allowed is one size"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn check_outputs(&self, request: &ModelInferRequest) -> Result<(), Status> {
@@ -217,28 +224,14 @@ impl Model {
             Some(unknown) => Err(Status::invalid_argument(format!(
                 "unknown output `{}`, allowed are `{}`",
                 unknown.name,
-                self.outputs
-                    .iter()
-                    .map(|port| port.name.as_str())
-                    .collect::<Vec<_>>()
-                    .join("`, `")
+                names(self.outputs.iter().map(|port| port.name.as_str()))
             ))),
         }
     }
 }
 
-/// Dimensions of one name must have one size.
-fn agree(inputs: &[Input<'_>]) -> Result<(), Status> {
-    let mut sizes: HashMap<&str, i64> = HashMap::new();
-    for (symbol, size) in inputs.iter().flat_map(Input::symbols) {
-        let known = *sizes.entry(symbol).or_insert(size);
-        if known != size {
-            return Err(Status::invalid_argument(format!(
-                "dimension `{symbol}` is {known} in one input and {size} in another, allowed is one size"
-            )));
-        }
-    }
-    Ok(())
+fn names<'a>(of: impl Iterator<Item = &'a str>) -> String {
+    of.collect::<Vec<_>>().join("`, `")
 }
 
 fn wanted(request: &ModelInferRequest, name: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_trace::{Context, Kind, Span, Spans, now_ns};
 use tokio::sync::Mutex;
@@ -9,16 +10,15 @@ use tonic::{Request, Response, Status};
 
 use super::model::Model;
 use super::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
+use super::proto::infer_parameter::ParameterChoice as Choice;
 use super::proto::model_metadata_response::TensorMetadata;
 use super::proto::model_repository_parameter::ParameterChoice;
+use super::proto::repository_index_response::ModelIndex;
 use super::proto::*;
 use super::runtime;
 use super::store::ModelStore;
 use super::tensors::Port;
 use crate::host::{Host, HostError};
-
-/// Largest request that is taken.
-const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// The service.
 #[derive(Debug)]
@@ -41,9 +41,9 @@ impl InferenceService {
         }
     }
 
-    /// The service as tonic serves it.
-    pub fn into_server(self) -> GrpcInferenceServiceServer<Self> {
-        GrpcInferenceServiceServer::new(self).max_decoding_message_size(MOST_BYTES)
+    /// The service as tonic serves it; `most` are the bytes of a request.
+    pub fn into_server(self, most: usize) -> GrpcInferenceServiceServer<Self> {
+        GrpcInferenceServiceServer::new(self).max_decoding_message_size(most)
     }
 
     async fn load(&self, name: &str, version: &str, uri: &str) -> Result<(), Status> {
@@ -132,10 +132,29 @@ impl GrpcInferenceService for InferenceService {
         let (since, above) = (now_ns(), caller(&request));
         let request = request.into_inner();
         let model = self.store.get(&request.model_name, &request.model_version)?;
-        let answer = model.infer(request).await;
+        let answer = match patience(&request)? {
+            Some(patience) => tokio::time::timeout(patience, model.infer(request))
+                .await
+                .unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("not within {patience:?}")))),
+            None => model.infer(request).await,
+        };
         self.spans
             .record(|| Some(span(above?, "ModelInfer", since, &model, answer.as_ref().err())));
         answer.map(Response::new)
+    }
+
+    async fn repository_index(
+        &self,
+        _: Request<RepositoryIndexRequest>,
+    ) -> Result<Response<RepositoryIndexResponse>, Status> {
+        let ready = |(name, version)| ModelIndex {
+            name,
+            version,
+            state: "READY".to_owned(),
+            reason: String::new(),
+        };
+        let models = self.store.all().into_iter().map(ready).collect();
+        Ok(Response::new(RepositoryIndexResponse { models }))
     }
 
     async fn repository_model_load(
@@ -169,6 +188,24 @@ impl GrpcInferenceService for InferenceService {
         self.store.remove(&request.model_name, version)?;
         Ok(Response::new(RepositoryModelUnloadResponse {}))
     }
+}
+
+/// How long a request may take by its own `timeout`, in microseconds.
+fn patience(request: &ModelInferRequest) -> Result<Option<Duration>, Status> {
+    let timeout = request.parameters.get("timeout");
+    let micros = match timeout.and_then(|timeout| timeout.parameter_choice.as_ref()) {
+        None => return Ok(None),
+        Some(Choice::Int64Param(micros)) => u64::try_from(*micros).ok(),
+        Some(Choice::Uint64Param(micros)) => Some(*micros),
+        Some(_) => None,
+    };
+    let micros = micros.ok_or_else(|| {
+        Status::invalid_argument(
+            "parameter `timeout` is not allowed, expected microseconds, a whole number from 0",
+        )
+    })?;
+    // None at all is how clients say that there is no end.
+    Ok(Some(Duration::from_micros(micros)).filter(|patience| !patience.is_zero()))
 }
 
 /// Where a request stands in the trace of who sent it.

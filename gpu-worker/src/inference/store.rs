@@ -58,6 +58,15 @@ impl ModelStore {
             .collect()
     }
 
+    /// The names and versions of all.
+    pub fn all(&self) -> Vec<(String, String)> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let models = slots.iter().map(|slot| &slot.model);
+        models
+            .map(|model| (model.name.clone(), model.version.clone()))
+            .collect()
+    }
+
     /// Adds a model in the place of one of the same name and version; requests under way end on the old one.
     pub fn insert(&self, model: Model) {
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));

@@ -1,11 +1,12 @@
 //! Tensors between the protocol and ONNX Runtime, and the checks of what a caller sends.
 
 use bytes::Bytes;
+use ort::memory::Allocator;
 use ort::session::SessionInputValue;
-use ort::value::{DynValue, Outlet, Tensor, TensorElementType, ValueType};
+use ort::value::{DynTensor, DynTensorRef, DynValue, Outlet, Tensor, ValueType};
 use tonic::Status;
 
-use super::proto::InferTensorContents;
+use super::element::{Element, join, split};
 use super::proto::model_infer_request::InferInputTensor;
 
 /// An input or output of a model.
@@ -21,54 +22,12 @@ pub struct Port {
     pub symbols: Vec<String>,
 }
 
-/// The element types that are served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Element {
-    /// `FP32`.
-    Float32,
-    /// `FP64`.
-    Float64,
-    /// `INT32`.
-    Int32,
-    /// `INT64`.
-    Int64,
-}
-
-impl Element {
-    /// The protocol's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Float32 => "FP32",
-            Self::Float64 => "FP64",
-            Self::Int32 => "INT32",
-            Self::Int64 => "INT64",
-        }
-    }
-
-    fn size(self) -> usize {
-        match self {
-            Self::Float32 | Self::Int32 => 4,
-            Self::Float64 | Self::Int64 => 8,
-        }
-    }
-
-    fn of(element: TensorElementType) -> Option<Self> {
-        match element {
-            TensorElementType::Float32 => Some(Self::Float32),
-            TensorElementType::Float64 => Some(Self::Float64),
-            TensorElementType::Int32 => Some(Self::Int32),
-            TensorElementType::Int64 => Some(Self::Int64),
-            _ => None,
-        }
-    }
-}
-
 impl Port {
     /// Reads a model's input or output; the error names what is not served.
     pub fn read(outlet: &Outlet) -> Result<Self, String> {
         let refused = |what: String| {
             format!(
-                "`{}` is {what}, served are tensors of FP32, FP64, INT32 and INT64",
+                "`{}` is {what}, served are tensors of the protocol's types",
                 outlet.name()
             )
         };
@@ -81,9 +40,8 @@ impl Port {
             return Err(refused(format!("no tensor but {:?}", outlet.dtype())));
         };
         let element = Element::of(*ty).ok_or_else(|| refused(format!("a tensor of {ty:?}")))?;
-        let name = outlet.name().to_owned();
         Ok(Self {
-            name,
+            name: outlet.name().to_owned(),
             element,
             shape: shape.to_vec(),
             symbols: dimension_symbols.to_vec(),
@@ -103,151 +61,149 @@ impl Port {
             .collect();
         format!("[{}]", dims.join(", "))
     }
-}
 
-/// An input as it was sent, checked against its port.
-#[derive(Debug)]
-pub struct Input<'a> {
-    port: &'a Port,
-    shape: &'a [i64],
-    content: Content<'a>,
-}
-
-#[derive(Debug)]
-enum Content<'a> {
-    Raw(&'a Bytes),
-    Typed(&'a InferTensorContents),
-}
-
-impl<'a> Input<'a> {
-    /// Checks type, shape and size; `raw` is the tensor's entry of `raw_input_contents`, where there are any.
-    pub fn check(port: &'a Port, sent: &'a InferInputTensor, raw: Option<&'a Bytes>) -> Result<Self, Status> {
-        let bad = |reason: String| Status::invalid_argument(format!("input `{}` {reason}", port.name));
-        if sent.datatype != port.element.name() {
-            return Err(bad(format!(
-                "has datatype `{}`, allowed is `{}`",
-                sent.datatype,
-                port.element.name()
-            )));
+    /// What a caller sent for this port; `raw` is the tensor's entry of `raw_input_contents`, where there are any.
+    pub fn check(&self, sent: &InferInputTensor, raw: Option<&Bytes>) -> Result<Elements, Status> {
+        let bad = |reason: String| Status::invalid_argument(format!("input `{}` {reason}", self.name));
+        let (found, allowed) = (&sent.datatype, self.element.name());
+        if found != allowed {
+            return Err(bad(format!("has datatype `{found}`, allowed is `{allowed}`")));
         }
         let fits = |(&found, &allowed): (&i64, &i64)| found > 0 && (allowed < 0 || found == allowed);
-        if sent.shape.len() != port.shape.len() || !sent.shape.iter().zip(&port.shape).all(fits) {
-            return Err(bad(format!(
-                "has shape {:?}, allowed is {}",
-                sent.shape,
-                port.describe()
-            )));
+        if sent.shape.len() != self.shape.len() || !sent.shape.iter().zip(&self.shape).all(fits) {
+            let allowed = self.describe();
+            return Err(bad(format!("has shape {:?}, allowed is {allowed}", sent.shape)));
         }
-        let content = match (raw, &sent.contents) {
-            (Some(raw), None) => Content::Raw(raw),
-            (None, Some(contents)) => Content::Typed(contents),
+        let raw = match (raw, &sent.contents) {
+            (Some(raw), None) => raw.clone(),
+            (None, Some(contents)) => self.element.raw(contents).map_err(bad)?,
             (Some(_), Some(_)) => {
                 return Err(bad("has both raw and typed contents, allowed is one".to_owned()));
             }
             (None, None) => return Err(bad("has no contents".to_owned())),
         };
-        let input = Self {
-            port,
-            shape: &sent.shape,
-            content,
+        let elements = Elements {
+            shape: sent.shape.clone(),
+            raw,
         };
-        let count = sent
-            .shape
-            .iter()
-            .try_fold(1i64, |count, &size| count.checked_mul(size));
-        let (found, unit) = input.found();
-        let expected = count
-            .and_then(|count| usize::try_from(count).ok())
-            .and_then(|count| match input.content {
-                Content::Raw(_) => count.checked_mul(port.element.size()),
-                Content::Typed(_) => Some(count),
-            });
-        match expected {
-            Some(expected) if expected == found => Ok(input),
-            _ => Err(bad(format!(
-                "of shape {:?} has {found} {unit}, allowed are {}",
-                sent.shape,
-                expected.map_or_else(
-                    || "fewer than overflow a number".to_owned(),
-                    |expected| expected.to_string()
-                )
-            ))),
-        }
+        elements.complete(self.element).map_err(bad)?;
+        Ok(elements)
     }
 
-    fn found(&self) -> (usize, &'static str) {
-        match (&self.content, self.port.element) {
-            (Content::Raw(bytes), _) => (bytes.len(), "bytes"),
-            (Content::Typed(typed), Element::Float32) => (typed.fp32_contents.len(), "fp32_contents"),
-            (Content::Typed(typed), Element::Float64) => (typed.fp64_contents.len(), "fp64_contents"),
-            (Content::Typed(typed), Element::Int32) => (typed.int_contents.len(), "int_contents"),
-            (Content::Typed(typed), Element::Int64) => (typed.int64_contents.len(), "int64_contents"),
-        }
-    }
-
-    /// Elements in the tensor.
-    pub fn elements(&self) -> usize {
-        self.shape.iter().product::<i64>().unsigned_abs() as usize
-    }
-
-    /// The port's chosen dimensions with their sizes here.
-    pub fn symbols(&self) -> impl Iterator<Item = (&'a str, i64)> + '_ {
-        let named = self.port.symbols.iter().zip(&self.port.shape).zip(self.shape);
+    /// The port's chosen dimensions with their sizes in a tensor.
+    pub fn chosen<'a>(&'a self, tensor: &'a Elements) -> impl Iterator<Item = (&'a str, i64)> + 'a {
+        let named = self.symbols.iter().zip(&self.shape).zip(&tensor.shape);
         named
             .filter(|((symbol, allowed), _)| **allowed < 0 && !symbol.is_empty())
-            .map(|((s, _), &n)| (s.as_str(), n))
+            .map(|((symbol, _), &size)| (symbol.as_str(), size))
+    }
+}
+
+/// A tensor: its shape, and its elements row by row, little-endian; texts each after their length in four bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elements {
+    /// Its shape.
+    pub shape: Vec<i64>,
+    /// Its elements.
+    pub raw: Bytes,
+}
+
+impl Elements {
+    /// How many there are, as the shape says.
+    pub fn count(&self) -> usize {
+        let sizes = self.shape.iter().map(|&size| usize::try_from(size).unwrap_or(0));
+        sizes.product()
     }
 
-    /// The port's name and the tensor for ONNX Runtime.
-    pub fn value(&self) -> ort::Result<(String, SessionInputValue<'static>)> {
-        let value: DynValue = match (&self.content, self.port.element) {
-            (Content::Raw(raw), Element::Float32) => self.tensor(decode(raw, f32::from_le_bytes))?,
-            (Content::Raw(raw), Element::Float64) => self.tensor(decode(raw, f64::from_le_bytes))?,
-            (Content::Raw(raw), Element::Int32) => self.tensor(decode(raw, i32::from_le_bytes))?,
-            (Content::Raw(raw), Element::Int64) => self.tensor(decode(raw, i64::from_le_bytes))?,
-            (Content::Typed(typed), Element::Float32) => self.tensor(typed.fp32_contents.clone())?,
-            (Content::Typed(typed), Element::Float64) => self.tensor(typed.fp64_contents.clone())?,
-            (Content::Typed(typed), Element::Int32) => self.tensor(typed.int_contents.clone())?,
-            (Content::Typed(typed), Element::Int64) => self.tensor(typed.int64_contents.clone())?,
+    /// Whether the bytes are those of the shape.
+    fn complete(&self, element: Element) -> Result<(), String> {
+        let sizes = self.shape.iter();
+        let count = sizes.copied().try_fold(1i64, i64::checked_mul);
+        let count = count.and_then(|count| usize::try_from(count).ok());
+        let (found, expected, unit) = match element.size() {
+            Some(size) => (
+                Some(self.raw.len()),
+                count.and_then(|count| count.checked_mul(size)),
+                "bytes",
+            ),
+            None => (split(&self.raw).map(|texts| texts.len()), count, "texts"),
         };
-        Ok((self.port.name.clone(), value.into()))
+        let (found, expected) = match (found, expected) {
+            (Some(found), Some(expected)) if found == expected => return Ok(()),
+            (found, expected) => (found, expected),
+        };
+        let found = found.map_or_else(
+            || "lengths that do not add up to its".to_owned(),
+            |found| found.to_string(),
+        );
+        let expected = expected.map_or_else(
+            || "fewer than overflow a number".to_owned(),
+            |expected| expected.to_string(),
+        );
+        Err(format!(
+            "of shape {:?} has {found} {unit}, allowed are {expected}",
+            self.shape
+        ))
     }
 
-    fn tensor<T>(&self, values: Vec<T>) -> ort::Result<DynValue>
-    where
-        T: ort::value::PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
-    {
-        Ok(Tensor::from_array((self.shape.to_vec(), values))?.into_dyn())
+    /// The tensor for ONNX Runtime; the error is the caller's.
+    pub fn value(&self, element: Element) -> Result<SessionInputValue<'static>, String> {
+        let value = match element {
+            Element::Bytes => self.texts()?,
+            element => self.numbers(element).map_err(|error| error.to_string())?,
+        };
+        Ok(value.into())
     }
-}
 
-fn decode<T, const N: usize>(raw: &[u8], of: impl Fn([u8; N]) -> T) -> Vec<T> {
-    raw.as_chunks::<N>().0.iter().map(|chunk| of(*chunk)).collect()
-}
-
-/// A tensor a model gave: its shape and little-endian bytes.
-pub fn encode(value: &DynValue, element: Element) -> ort::Result<(Vec<i64>, Bytes)> {
-    fn bytes<T: Copy, const N: usize>(values: &[T], of: impl Fn(T) -> [u8; N]) -> Bytes {
-        let mut out = Vec::with_capacity(values.len() * N);
-        values.iter().for_each(|&value| out.extend_from_slice(&of(value)));
-        out.into()
+    fn texts(&self) -> Result<DynValue, String> {
+        let texts = split(&self.raw).unwrap_or_default();
+        let texts = texts
+            .into_iter()
+            .map(|text| std::str::from_utf8(text).map(str::to_owned));
+        let texts = texts.collect::<Result<Vec<_>, _>>();
+        let texts = texts.map_err(|error| format!("holds a text that is no UTF-8: {error}"))?;
+        let value = Tensor::from_string_array((self.shape.clone(), texts.as_slice()));
+        Ok(value.map_err(|error| error.to_string())?.into_dyn())
     }
-    Ok(match element {
-        Element::Float32 => {
-            let (shape, values) = value.try_extract_tensor::<f32>()?;
-            (shape.to_vec(), bytes(values, f32::to_le_bytes))
+
+    fn numbers(&self, element: Element) -> ort::Result<DynValue> {
+        let mut tensor = DynTensor::new(&Allocator::default(), element.kind(), self.shape.clone())?;
+        let to = tensor.data_ptr_mut().cast::<u8>();
+        let room = element.size().unwrap_or(0) * self.count();
+        // ONNX Runtime reads anything but 0 and 1 in a BOOL as it likes.
+        let bools: Vec<u8>;
+        let raw = if element == Element::Bool {
+            bools = self.raw.iter().map(|&byte| u8::from(byte != 0)).collect();
+            &bools
+        } else {
+            self.raw.as_ref()
+        };
+        // SAFETY: a new tensor on the CPU has `room` bytes, and nobody else has it.
+        unsafe { std::ptr::copy_nonoverlapping(raw.as_ptr(), to, room.min(raw.len())) };
+        Ok(tensor.into_dyn())
+    }
+
+    /// A tensor that a model gave.
+    pub fn of(value: &DynValue, element: Element) -> ort::Result<Self> {
+        if element == Element::Bytes {
+            let (shape, texts) = value.try_extract_strings()?;
+            return Ok(Self {
+                shape: shape.to_vec(),
+                raw: join(texts.iter().map(String::as_bytes)),
+            });
         }
-        Element::Float64 => {
-            let (shape, values) = value.try_extract_tensor::<f64>()?;
-            (shape.to_vec(), bytes(values, f64::to_le_bytes))
+        let tensor: DynTensorRef<'_> = value.view().downcast()?;
+        let shape = tensor.shape().to_vec();
+        let mut given = Self {
+            shape,
+            raw: Bytes::new(),
+        };
+        let length = element.size().unwrap_or(0) * given.count();
+        if length > 0 {
+            let from = tensor.data_ptr().cast::<u8>();
+            // SAFETY: the value holds so many elements of this type, on the CPU, and lives until they are copied.
+            given.raw = Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(from, length) });
         }
-        Element::Int32 => {
-            let (shape, values) = value.try_extract_tensor::<i32>()?;
-            (shape.to_vec(), bytes(values, i32::to_le_bytes))
-        }
-        Element::Int64 => {
-            let (shape, values) = value.try_extract_tensor::<i64>()?;
-            (shape.to_vec(), bytes(values, i64::to_le_bytes))
-        }
-    })
+        Ok(given)
+    }
 }

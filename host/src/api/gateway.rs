@@ -1,4 +1,4 @@
-//! The gateway: functions' routes, `/api/v1`, `/worker/v1`, `/health` and `/metrics` on one port.
+//! The gateway: functions' routes, `/api/v1`, `/v2`, `/worker/v1`, `/health` and `/metrics` on one port.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 use super::error::ApiError;
 use super::outgoing;
 use super::traced::{Entered, TRACEPARENT};
-use super::{Faces, guard, metrics, objects, v1, worker};
+use super::{Faces, guard, metrics, objects, oip, v1, worker};
 use crate::recorder::{Place, Record};
 use crate::server::{Handler, Incoming, Peer, Unhurried};
 
@@ -37,6 +37,7 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Gateway {
     faces: Faces,
     api: axum::Router,
+    models: axum::Router,
     workers: axum::Router,
     slots: Arc<Semaphore>,
     functions: Mutex<HashMap<String, Arc<Semaphore>>>,
@@ -48,6 +49,7 @@ impl Gateway {
     pub fn new(faces: Faces) -> Self {
         Self {
             api: v1::router(faces.clone()),
+            models: oip::router(faces.clone()),
             workers: worker::router(faces.clone()),
             slots: Arc::new(Semaphore::new(faces.config.gateway.max_requests)),
             functions: Mutex::default(),
@@ -91,7 +93,7 @@ impl Gateway {
         let seconds = elapsed.as_secs_f64();
         self.faces.metrics.answered(face, &method, status, seconds);
         // What workers do with objects is told; their waiting for jobs and their heartbeats are not.
-        if matches!(face, "api" | "function") || (face == "worker" && method != Method::POST) {
+        if matches!(face, "api" | "function" | "inference") || (face == "worker" && method != Method::POST) {
             entered.answered(&self.faces.spans, face, status);
         }
         response
@@ -105,6 +107,7 @@ impl Gateway {
         let path = request.uri().path();
         match path.split('/').nth(1).unwrap_or_default() {
             "api" => ("api", self.management(peer, request).await),
+            "v2" => ("inference", self.inference(peer, request).await),
             "worker" => ("worker", self.worker(request).await),
             "health" if path == "/health" => ("health", self.health()),
             "metrics" if path == "/metrics" => ("metrics", self.metrics().await),
@@ -116,16 +119,24 @@ impl Gateway {
     }
 
     async fn management(&self, peer: Peer, request: Request<Incoming>) -> Response<Body> {
-        let host = request.uri().host().map(str::to_owned);
-        match guard::management(
-            &self.faces.config.gateway,
-            peer,
-            request.headers(),
-            host.as_deref(),
-        ) {
+        match self.is_operator(peer, &request, "`/api/v1`") {
             Ok(()) => self.axum(&self.api, request).await,
             Err(error) => from_error(error),
         }
+    }
+
+    async fn inference(&self, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+        if oip::is_operators(request.uri().path())
+            && let Err(error) = self.is_operator(peer, &request, "loading models")
+        {
+            return from_axum(oip::Refusal(error).into_response());
+        }
+        self.axum(&self.models, request).await
+    }
+
+    fn is_operator(&self, peer: Peer, request: &Request<Incoming>, what: &str) -> Result<(), ApiError> {
+        let (config, host) = (&self.faces.config.gateway, request.uri().host());
+        guard::management(config, peer, request.headers(), host, what)
     }
 
     async fn worker(&self, mut request: Request<Incoming>) -> Response<Body> {
@@ -143,7 +154,7 @@ impl Gateway {
         let request = request.map(|body| axum::body::Body::new(Unhurried::new(body, pause)));
         let answer: Result<_, std::convert::Infallible> = router.clone().oneshot(request).await;
         let answer = answer.unwrap_or_else(|never| match never {});
-        answer.map(|body| body.map_err(|error| Box::new(error) as _).boxed_unsync())
+        from_axum(answer)
     }
 
     fn health(&self) -> Response<Body> {
@@ -386,9 +397,11 @@ fn answer(status: StatusCode, content_type: &'static str, text: String) -> Respo
 }
 
 fn from_error(error: ApiError) -> Response<Body> {
-    error
-        .into_response()
-        .map(|body| body.map_err(|error| Box::new(error) as _).boxed_unsync())
+    from_axum(error.into_response())
+}
+
+fn from_axum(response: Response<axum::body::Body>) -> Response<Body> {
+    response.map(|body| body.map_err(|error| Box::new(error) as _).boxed_unsync())
 }
 
 fn header_text(headers: &http::HeaderMap, name: &str) -> Option<String> {

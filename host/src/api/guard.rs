@@ -1,4 +1,5 @@
-//! Who may call what: `/api/v1` is for this machine, or for those who hold the token; never for a web page.
+//! Who may call what: `/api/v1`, and whatever else is the operator's, is for this machine, or for those who hold the
+//! token; never for a web page.
 
 use http::{HeaderMap, StatusCode, header};
 
@@ -6,12 +7,13 @@ use super::error::ApiError;
 use crate::config::GatewayConfig;
 use crate::server::Peer;
 
-/// Whether a request to `/api/v1` is let in.
+/// Whether a request to `what`, which is the operator's, is let in.
 pub fn management(
     config: &GatewayConfig,
     peer: Peer,
     headers: &HeaderMap,
     host: Option<&str>,
+    what: &str,
 ) -> Result<(), ApiError> {
     if let Some(token) = &config.api_token
         && bearer(headers).is_some_and(|given| same(given, token))
@@ -19,10 +21,12 @@ pub fn management(
         return Ok(());
     }
     if !peer.is_local() {
-        let message = "`/api/v1` is open to this machine, and to holders of `gateway.api_token` with `Authorization: Bearer`";
+        let message = format!(
+            "{what} is open to this machine, and to holders of `gateway.api_token` with `Authorization: Bearer`"
+        );
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, message));
     }
-    refuse_web_pages(config, headers, host)
+    refuse_web_pages(config, headers, host, what)
 }
 
 /// The token of `Authorization: Bearer`, where it is one of these.
@@ -32,7 +36,12 @@ pub fn bearer_among<'a>(tokens: impl IntoIterator<Item = &'a str>, headers: &Hea
 }
 
 /// A browser tells where a page comes from, and under which name it was sent here: neither may be foreign.
-fn refuse_web_pages(config: &GatewayConfig, headers: &HeaderMap, host: Option<&str>) -> Result<(), ApiError> {
+fn refuse_web_pages(
+    config: &GatewayConfig,
+    headers: &HeaderMap,
+    host: Option<&str>,
+    what: &str,
+) -> Result<(), ApiError> {
     let own =
         |name: &str| is_local_name(name) || config.hosts.iter().any(|known| known.eq_ignore_ascii_case(name));
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -47,7 +56,7 @@ fn refuse_web_pages(config: &GatewayConfig, headers: &HeaderMap, host: Option<&s
         None => Ok(()),
         Some(foreign) => {
             let message =
-                format!("`/api/v1` is not for `{foreign}`; allowed are `localhost` and `gateway.hosts`");
+                format!("{what} is not for `{foreign}`; allowed are `localhost` and `gateway.hosts`");
             Err(ApiError::new(StatusCode::FORBIDDEN, message))
         }
     }
@@ -112,7 +121,7 @@ mod tests {
             hosts: vec!["box.example".into()],
             ..crate::config::Config::default().gateway
         };
-        management(&config, peer, &map, None)
+        management(&config, peer, &map, None, "`/api/v1`")
             .err()
             .map(|error| error.status.as_u16())
     }

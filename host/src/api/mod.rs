@@ -5,6 +5,7 @@ pub mod gateway;
 pub mod guard;
 pub mod metrics;
 pub mod objects;
+pub mod oip;
 mod outgoing;
 pub mod s3;
 mod traced;
@@ -30,6 +31,8 @@ pub struct Faces {
     pub platform: Arc<Platform>,
     /// The workers that answer inference requests.
     pub workers: Arc<WorkerPool>,
+    /// The places of clients' inference requests, over either protocol.
+    pub inferences: Arc<Semaphore>,
     /// Keeps requests and responses.
     pub recorder: Recorder,
     /// What the host counts itself.

@@ -27,12 +27,15 @@ pub struct Up {
     /// The folder of all that is kept [default: .tidegate]
     #[arg(long, env = "TIDEGATE_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// The gateway's port [default: 8080]; 0 picks free ports, for S3 too
+    /// The gateway's port [default: 8080]; 0 picks free ports, for S3 and inference too
     #[arg(long)]
     port: Option<u16>,
     /// The S3 endpoint's port [default: 9000]
     #[arg(long)]
     s3_port: Option<u16>,
+    /// The port of inference over gRPC [default: 8081]
+    #[arg(long)]
+    inference_port: Option<u16>,
     /// A folder searched for components, after the manifest's own; may be repeated
     #[arg(long, env = "TIDEGATE_COMPONENTS", value_delimiter = ':')]
     components: Vec<PathBuf>,
@@ -96,8 +99,12 @@ impl Up {
         if let Some(port) = self.port {
             config.gateway.listen.set_port(port);
         }
-        if let Some(port) = self.s3_port.or(self.port.filter(|port| *port == 0)) {
+        let free = self.port.filter(|port| *port == 0);
+        if let Some(port) = self.s3_port.or(free) {
             config.s3.listen.set_port(port);
+        }
+        if let Some(port) = self.inference_port.or(free) {
+            config.inference.listen.set_port(port);
         }
         if let Some(endpoint) = &self.otlp_endpoint {
             config.otlp.endpoint = Some(endpoint.clone());

@@ -41,6 +41,8 @@ pub struct Config {
     pub gateway: GatewayConfig,
     /// The S3 endpoint.
     pub s3: S3Config,
+    /// Models for clients of the field's protocol.
+    pub inference: InferenceConfig,
     /// The worker process.
     pub worker: WorkerConfig,
     /// The recorder of requests and responses.
@@ -144,6 +146,17 @@ pub struct S3Config {
     pub upload_lifetime: Duration,
 }
 
+/// Models for clients of the Open Inference Protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InferenceConfig {
+    /// Where the protocol is spoken over gRPC; the gateway has it over HTTP.
+    pub listen: SocketAddr,
+    /// Bytes of a request, and of the tensors in it.
+    pub max_request: u64,
+    /// Requests that are read and answered at one time.
+    pub max_requests: usize,
+}
+
 /// The worker process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerConfig {
@@ -245,6 +258,11 @@ fn read(from: &mut Reader) -> Config {
                 .unwrap_or_else(|| "tidegate-dev".into()),
             max_connections: from.count("s3.max_connections", 1024, 1..=100_000),
             upload_lifetime: from.duration("s3.upload_lifetime", "7d", ("1m", "365d")),
+        },
+        inference: InferenceConfig {
+            listen: from.address("inference.listen", local(8081)),
+            max_request: from.bytes("inference.max_request", "64MiB", ("1KiB", "1GiB")),
+            max_requests: from.count("inference.max_requests", 256, 1..=100_000),
         },
         worker: WorkerConfig {
             start: from.flag("worker.start", true),

@@ -1,6 +1,5 @@
 //! The span of an inference, and its way to the worker that answers.
 
-use tidegate_runtime::inference::{InferError, InferResponse};
 use tidegate_trace::{Context, Kind, Span, Spans, now_ns};
 use tonic::Request;
 
@@ -33,13 +32,8 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Leaves the span.
-    pub(super) fn answered(
-        self,
-        spans: &Spans,
-        outcome: &'static str,
-        answer: &Result<InferResponse, InferError>,
-    ) {
+    /// Leaves the span; the answer is the version that gave it, or why there is none.
+    pub(super) fn answered(self, spans: &Spans, outcome: &'static str, answer: Result<&str, String>) {
         spans.record(|| {
             let (above, own) = self.place?;
             let times = (self.since, now_ns());
@@ -49,8 +43,8 @@ impl<'a> Asked<'a> {
                 .with("rpc.method", "ModelInfer")
                 .with("tidegate.model", self.model);
             Some(match answer {
-                Ok(response) => span.with("tidegate.model_version", response.model_version.as_str()),
-                Err(error) => span.failed(outcome, &error.to_string()),
+                Ok(version) => span.with("tidegate.model_version", version),
+                Err(error) => span.failed(outcome, &error),
             })
         });
     }

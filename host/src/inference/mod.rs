@@ -4,8 +4,15 @@
 //! does not know is loaded on the first request that wants it.
 
 mod asked;
+mod failure;
 mod resolve;
 mod wire;
+
+/// The protocol's messages, client and server.
+#[allow(missing_docs, clippy::all)]
+pub mod open_inference {
+    tonic::include_proto!("inference");
+}
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,14 +28,18 @@ use tonic::{Code, Status};
 
 use crate::api::metrics::HostMetrics;
 use asked::{Asked, traced};
+pub use failure::Failure;
+use open_inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use open_inference::{
+    ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
+    RepositoryIndexRequest, RepositoryModelUnloadRequest,
+};
 use resolve::{Resolved, Resolver};
-use wire::open_inference::grpc_inference_service_client::GrpcInferenceServiceClient;
-use wire::open_inference::{ModelInferRequest, ModelInferResponse};
 
 type Client = GrpcInferenceServiceClient<Channel>;
 
-/// Bytes of a response at most.
-const MESSAGE: usize = 64 << 20;
+/// Bytes of a message between host and worker at most; what clients may send is bounded by the configuration.
+const MESSAGE: usize = 1 << 30;
 /// Bytes that may be under way before the receiver has said that it takes more.
 const WINDOW: u32 = 8 << 20;
 /// Objects that workers were told to load and may therefore read; the oldest are forgotten.
@@ -49,6 +60,8 @@ pub struct WorkerPool {
     client: watch::Sender<Option<Client>>,
     loading: tokio::sync::Mutex<()>,
     readable: Mutex<BTreeSet<(String, String)>>,
+    /// Registered models that the operator took out of service here.
+    withdrawn: Mutex<BTreeSet<String>>,
     patience: Patience,
     metrics: Arc<HostMetrics>,
     spans: Spans,
@@ -67,6 +80,7 @@ impl WorkerPool {
             client: watch::Sender::new(None),
             loading: tokio::sync::Mutex::new(()),
             readable: Mutex::default(),
+            withdrawn: Mutex::default(),
             patience,
             metrics,
             spans,
@@ -112,7 +126,11 @@ impl WorkerPool {
         self.readable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn client(&self) -> Result<Client, InferError> {
+    fn withdrawn(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn client(&self) -> Result<Client, Failure> {
         let mut joined = self.client.subscribe();
         let waiting = tokio::time::timeout(self.patience.worker, joined.wait_for(Option::is_some)).await;
         let client = waiting
@@ -120,49 +138,159 @@ impl WorkerPool {
             .and_then(Result::ok)
             .and_then(|client| client.clone());
         client.ok_or_else(|| {
-            InferError::Unavailable("no worker is connected that answers inference requests".into())
+            Failure::Unavailable("no worker is connected that answers inference requests".into())
         })
     }
 
-    async fn ask(&self, model: &str, inputs: Vec<Tensor>) -> Result<InferResponse, InferError> {
-        let resolved = self.resolver.resolve(model).await?;
-        let mut client = self.client().await?;
-        let request = wire::request(&resolved, inputs);
-        let answer = match client.model_infer(traced(request.clone())).await {
-            Err(status) if status.code() == Code::NotFound => {
-                self.load_and_ask(&mut client, &resolved, request).await?
-            }
-            answer => answer.map_err(|status| failure(&resolved, &status))?.into_inner(),
-        };
-        wire::response(&resolved, answer)
+    /// Asks a model by a reference such as `ranker` or `ranker@candidate`, for at most `patience` and the configured
+    /// time. The answer tells the version that gave it, and has raw contents.
+    pub async fn ask(
+        &self,
+        model: &str,
+        request: ModelInferRequest,
+        patience: Option<Duration>,
+    ) -> Result<ModelInferResponse, Failure> {
+        let (started, asked) = (Instant::now(), Asked::new(model));
+        let asking = asked.follow(self.resolve_and_ask(model, request));
+        let answer = self.within(patience, model, asking).await;
+        let outcome = answer.as_ref().err().map_or("done", Failure::outcome);
+        self.metrics.inferred(outcome, started.elapsed().as_secs_f64());
+        let told = answer.as_ref().map(|answer| answer.model_version.as_str());
+        asked.answered(&self.spans, outcome, told.map_err(ToString::to_string));
+        answer
     }
 
-    /// Loads a model that the worker does not know. Requests that come meanwhile wait for the one load.
-    async fn load_and_ask(
+    async fn resolve_and_ask(
         &self,
-        client: &mut Client,
-        resolved: &Resolved,
-        request: ModelInferRequest,
-    ) -> Result<ModelInferResponse, InferError> {
-        let _one_at_a_time = self.loading.lock().await;
-        match client.model_infer(traced(request.clone())).await {
-            Err(status) if status.code() == Code::NotFound => {}
-            answer => {
-                return answer
-                    .map(tonic::Response::into_inner)
-                    .map_err(|status| failure(resolved, &status));
+        model: &str,
+        mut request: ModelInferRequest,
+    ) -> Result<ModelInferResponse, Failure> {
+        let resolved = self.in_service(model).await?;
+        request.model_name.clone_from(&resolved.name);
+        request.model_version.clone_from(&resolved.version);
+        let ask = |mut client: Client| {
+            let request = traced(request.clone());
+            async move { client.model_infer(request).await }
+        };
+        let mut answer = self.with_model(&resolved, ask).await?;
+        wire::complete(&answer)?;
+        answer.model_name.clone_from(&resolved.name);
+        answer.model_version.clone_from(&resolved.version);
+        Ok(answer)
+    }
+
+    /// What a model takes and gives; it is loaded for that.
+    pub async fn metadata(&self, model: &str) -> Result<ModelMetadataResponse, Failure> {
+        let asking = async {
+            let resolved = self.in_service(model).await?;
+            let request = ModelMetadataRequest {
+                name: resolved.name.clone(),
+                version: resolved.version.clone(),
+            };
+            let ask = |mut client: Client| {
+                let request = traced(request.clone());
+                async move { client.model_metadata(request).await }
+            };
+            self.with_model(&resolved, ask).await
+        };
+        self.within(None, model, asking).await
+    }
+
+    /// The names and versions that the worker has loaded; none where there is no worker.
+    pub async fn loaded(&self) -> Result<BTreeSet<(String, String)>, Failure> {
+        let Some(mut client) = self.client.borrow().clone() else {
+            return Ok(BTreeSet::new());
+        };
+        let asking = async {
+            let answer = client.repository_index(traced(RepositoryIndexRequest::default()));
+            let answer = answer
+                .await
+                .map_err(|status| Failure::of(&status, "the worker"))?;
+            let models = answer.into_inner().models.into_iter();
+            let ready = models.filter(|model| model.state == "READY");
+            Ok(ready.map(|model| (model.name, model.version)).collect())
+        };
+        self.within(None, "the worker", asking).await
+    }
+
+    /// Puts a model in service again, if it was taken out, and loads its champion.
+    pub async fn load(&self, name: &str) -> Result<(), Failure> {
+        self.withdrawn().remove(name);
+        self.metadata(name).await.map(drop)
+    }
+
+    /// Takes a model out of service on this host: nobody is answered by it until it is loaded again.
+    pub async fn unload(&self, name: &str) -> Result<(), Failure> {
+        let resolved = self.resolver.resolve(name).await?;
+        self.withdrawn().insert(resolved.name.clone());
+        let Some(mut client) = self.client.borrow().clone() else {
+            return Ok(());
+        };
+        let request = RepositoryModelUnloadRequest {
+            model_name: resolved.name.clone(),
+            ..Default::default()
+        };
+        match client.repository_model_unload(traced(request)).await {
+            Err(status) if status.code() != Code::NotFound => Err(resolved.failure(&status)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a model was taken out of service.
+    pub fn is_withdrawn(&self, name: &str) -> bool {
+        self.withdrawn().contains(name)
+    }
+
+    async fn in_service(&self, model: &str) -> Result<Arc<Resolved>, Failure> {
+        let resolved = self.resolver.resolve(model).await?;
+        if self.is_withdrawn(&resolved.name) {
+            return Err(Failure::NotFound(format!(
+                "model `{}` is unloaded",
+                resolved.name
+            )));
+        }
+        Ok(resolved)
+    }
+
+    async fn within<T>(
+        &self,
+        patience: Option<Duration>,
+        model: &str,
+        asking: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let most = self.patience.infer.max(self.patience.worker);
+        let limit = patience.map_or(most, |patience| patience.min(most));
+        let answer = tokio::time::timeout(limit, asking).await;
+        answer.unwrap_or_else(|_| {
+            let late = format!("model `{model}` did not answer within {limit:?}");
+            Err(Failure::Expired(late))
+        })
+    }
+
+    /// Asks the worker, and once more with the model loaded if it does not know it. Requests that come meanwhile wait
+    /// for the one load.
+    async fn with_model<T, F>(&self, resolved: &Resolved, ask: impl Fn(Client) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let unknown = |status: &Status| status.code() == Code::NotFound;
+        let client = self.client().await?;
+        let mut answer = ask(client.clone()).await;
+        if answer.as_ref().is_err_and(unknown) {
+            let _one_at_a_time = self.loading.lock().await;
+            answer = ask(client.clone()).await;
+            if answer.as_ref().is_err_and(unknown) {
+                self.allow(resolved);
+                let load = client
+                    .clone()
+                    .repository_model_load(traced(wire::load(resolved)))
+                    .await;
+                load.map_err(|status| resolved.failure(&status))?;
+                answer = ask(client).await;
             }
         }
-        self.allow(resolved);
-        let load = wire::load(resolved);
-        client
-            .repository_model_load(traced(load))
-            .await
-            .map_err(|status| failure(resolved, &status))?;
-        let answer = client.model_infer(traced(request)).await;
-        answer
-            .map(tonic::Response::into_inner)
-            .map_err(|status| failure(resolved, &status))
+        let answer = answer.map(tonic::Response::into_inner);
+        answer.map_err(|status| resolved.failure(&status))
     }
 
     fn allow(&self, resolved: &Resolved) {
@@ -177,39 +305,8 @@ impl WorkerPool {
 #[async_trait]
 impl Inference for WorkerPool {
     async fn infer(&self, model: &str, inputs: Vec<Tensor>) -> Result<InferResponse, InferError> {
-        let started = Instant::now();
-        let limit = self.patience.infer.max(self.patience.worker);
-        let asked = Asked::new(model);
-        let asking = asked.follow(self.ask(model, inputs));
-        let answer = match tokio::time::timeout(limit, asking).await {
-            Ok(answer) => answer,
-            Err(_) => Err(InferError::Unavailable(format!(
-                "model `{model}` did not answer within {limit:?}"
-            ))),
-        };
-        let outcome = match &answer {
-            Ok(_) => "done",
-            Err(InferError::NotFound(_)) => "not_found",
-            Err(InferError::Invalid(_)) => "invalid",
-            Err(InferError::Unavailable(_)) => "unavailable",
-        };
-        self.metrics.inferred(outcome, started.elapsed().as_secs_f64());
-        asked.answered(&self.spans, outcome, &answer);
-        answer
-    }
-}
-
-fn failure(resolved: &Resolved, status: &Status) -> InferError {
-    let text = format!(
-        "model `{}` version `{}`: {}",
-        resolved.name,
-        resolved.version,
-        status.message()
-    );
-    match status.code() {
-        Code::NotFound => InferError::NotFound(text),
-        Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => InferError::Invalid(text),
-        _ => InferError::Unavailable(text),
+        let answer = self.ask(model, wire::request(inputs), None).await?;
+        wire::response(answer)
     }
 }
 

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use tidegate_ml::reference::{ModelRef, Target};
 use tidegate_ml::registry::{self, Alias, ModelVersion};
-use tidegate_runtime::inference::InferError;
 use tidegate_runtime::store::{Store, StoreError};
+use tonic::Status;
+
+use super::failure::Failure;
 
 /// How long an answer is kept: a promotion is seen after at most this time.
 const FRESH: Duration = Duration::from_millis(200);
@@ -21,6 +23,14 @@ pub(super) struct Resolved {
     pub(super) version: String,
     pub(super) bucket: String,
     pub(super) key: String,
+}
+
+impl Resolved {
+    /// What a worker says of this version.
+    pub(super) fn failure(&self, status: &Status) -> Failure {
+        let Self { name, version, .. } = self;
+        Failure::of(status, &format!("model `{name}` version `{version}`"))
+    }
 }
 
 /// Looks references up in the registry, and keeps the answers for a moment.
@@ -37,13 +47,13 @@ impl Resolver {
         }
     }
 
-    pub(super) async fn resolve(&self, reference: &str) -> Result<Arc<Resolved>, InferError> {
+    pub(super) async fn resolve(&self, reference: &str) -> Result<Arc<Resolved>, Failure> {
         if let Some(resolved) = self.kept(reference) {
             return Ok(resolved);
         }
         let parsed: ModelRef = reference
             .parse()
-            .map_err(|error| InferError::Invalid(format!("{error}")))?;
+            .map_err(|error| Failure::Invalid(format!("{error}")))?;
         let resolved = Arc::new(self.look_up(parsed).await?);
         self.keep(reference, &resolved);
         Ok(resolved)
@@ -65,7 +75,7 @@ impl Resolver {
         }
     }
 
-    async fn look_up(&self, reference: ModelRef) -> Result<Resolved, InferError> {
+    async fn look_up(&self, reference: ModelRef) -> Result<Resolved, Failure> {
         let name = reference.name;
         match reference.target {
             Target::Alias(alias) => {
@@ -77,18 +87,17 @@ impl Resolver {
         }
     }
 
-    async fn version_of(&self, name: &str, alias: &str) -> Result<u64, InferError> {
+    async fn version_of(&self, name: &str, alias: &str) -> Result<u64, Failure> {
         let row = self.row(&registry::alias_key(name, alias)).await?;
         let row =
-            row.ok_or_else(|| InferError::NotFound(format!("model `{name}` has no alias `{alias}` yet")))?;
+            row.ok_or_else(|| Failure::NotFound(format!("model `{name}` has no alias `{alias}` yet")))?;
         let alias: Alias = decoded(&row, name)?;
         Ok(alias.version)
     }
 
-    async fn registered(&self, name: String, version: u64) -> Result<Resolved, InferError> {
+    async fn registered(&self, name: String, version: u64) -> Result<Resolved, Failure> {
         let row = self.row(&registry::version_key(&name, version)).await?;
-        let row =
-            row.ok_or_else(|| InferError::NotFound(format!("model `{name}` has no version {version}")))?;
+        let row = row.ok_or_else(|| Failure::NotFound(format!("model `{name}` has no version {version}")))?;
         let record: ModelVersion = decoded(&row, &name)?;
         Ok(Resolved {
             name,
@@ -99,10 +108,10 @@ impl Resolver {
     }
 
     /// A file that need not be registered; its version tells one content from another.
-    async fn object(&self, name: String, bucket: String, key: String) -> Result<Resolved, InferError> {
+    async fn object(&self, name: String, bucket: String, key: String) -> Result<Resolved, Failure> {
         let found = self.store.head(&bucket, &key).await.map_err(unavailable)?;
         let meta =
-            found.ok_or_else(|| InferError::NotFound(format!("there is no model file `{bucket}/{key}`")))?;
+            found.ok_or_else(|| Failure::NotFound(format!("there is no model file `{bucket}/{key}`")))?;
         let version = format!(
             "{}-{}",
             meta.etag.split('-').next().unwrap_or_default(),
@@ -116,21 +125,21 @@ impl Resolver {
         })
     }
 
-    async fn row(&self, key: &str) -> Result<Option<bytes::Bytes>, InferError> {
+    async fn row(&self, key: &str) -> Result<Option<bytes::Bytes>, Failure> {
         let row = self.store.get(registry::TABLE, key).await.map_err(unavailable)?;
         Ok(row.map(|row| row.value))
     }
 }
 
-fn decoded<T: serde::de::DeserializeOwned>(row: &[u8], name: &str) -> Result<T, InferError> {
+fn decoded<T: serde::de::DeserializeOwned>(row: &[u8], name: &str) -> Result<T, Failure> {
     let unreadable = |error| {
-        InferError::Invalid(format!(
+        Failure::Invalid(format!(
             "the registry's record of model `{name}` is unreadable: {error}"
         ))
     };
     serde_json::from_slice(row).map_err(unreadable)
 }
 
-fn unavailable(error: StoreError) -> InferError {
-    InferError::Unavailable(error.to_string())
+fn unavailable(error: StoreError) -> Failure {
+    Failure::Unavailable(error.to_string())
 }

@@ -12,12 +12,12 @@ use tidegate_runtime::store::memory::Memory;
 use tidegate_runtime::store::{Condition, StateWrite, Unit};
 use tonic::{Request, Response};
 
-use super::wire::open_inference::grpc_inference_service_server::{
+use super::open_inference::grpc_inference_service_server::{
     GrpcInferenceService, GrpcInferenceServiceServer,
 };
-use super::wire::open_inference::model_infer_response::InferOutputTensor;
-use super::wire::open_inference::model_repository_parameter::ParameterChoice;
-use super::wire::open_inference::*;
+use super::open_inference::model_infer_response::InferOutputTensor;
+use super::open_inference::model_repository_parameter::ParameterChoice;
+use super::open_inference::*;
 use super::*;
 
 /// Answers every inference with the bytes of its first input, under the name `echo`.
@@ -88,6 +88,13 @@ impl GrpcInferenceService for Arc<Echo> {
             ..Default::default()
         };
         Ok(Response::new(answer))
+    }
+
+    async fn repository_index(
+        &self,
+        _: Request<RepositoryIndexRequest>,
+    ) -> Result<Response<RepositoryIndexResponse>, Status> {
+        Err(Status::unimplemented("not of use here"))
     }
 
     async fn repository_model_load(

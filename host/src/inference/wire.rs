@@ -2,26 +2,17 @@
 
 use tidegate_runtime::inference::{Datatype, InferError, InferResponse, Tensor};
 
-use super::resolve::Resolved;
-use open_inference::model_infer_request::InferInputTensor;
-use open_inference::model_infer_response::InferOutputTensor;
-use open_inference::model_repository_parameter::ParameterChoice;
-use open_inference::{
+use super::failure::Failure;
+use super::open_inference::model_infer_request::InferInputTensor;
+use super::open_inference::model_infer_response::InferOutputTensor;
+use super::open_inference::model_repository_parameter::ParameterChoice;
+use super::open_inference::{
     ModelInferRequest, ModelInferResponse, ModelRepositoryParameter, RepositoryModelLoadRequest,
 };
+use super::resolve::Resolved;
 
-/// The protocol's messages and client.
-#[allow(missing_docs, clippy::all)]
-pub(super) mod open_inference {
-    tonic::include_proto!("inference");
-}
-
-pub(super) fn request(resolved: &Resolved, tensors: Vec<Tensor>) -> ModelInferRequest {
-    let mut request = ModelInferRequest {
-        model_name: resolved.name.clone(),
-        model_version: resolved.version.clone(),
-        ..Default::default()
-    };
+pub(super) fn request(tensors: Vec<Tensor>) -> ModelInferRequest {
+    let mut request = ModelInferRequest::default();
     for tensor in tensors {
         request.inputs.push(InferInputTensor {
             name: tensor.name,
@@ -56,19 +47,24 @@ pub(super) fn load(resolved: &Resolved) -> RepositoryModelLoadRequest {
     }
 }
 
-pub(super) fn response(resolved: &Resolved, answer: ModelInferResponse) -> Result<InferResponse, InferError> {
-    if answer.raw_output_contents.len() != answer.outputs.len() {
-        let (told, sent) = (answer.outputs.len(), answer.raw_output_contents.len());
-        return Err(InferError::Unavailable(format!(
-            "the worker told of {told} outputs and sent {sent} raw contents"
-        )));
+/// Whether the answer has raw contents for each of its outputs, as all that read it take for granted.
+pub(super) fn complete(answer: &ModelInferResponse) -> Result<(), Failure> {
+    let (told, sent) = (answer.outputs.len(), answer.raw_output_contents.len());
+    if told == sent {
+        return Ok(());
     }
+    Err(Failure::Unavailable(format!(
+        "the worker told of {told} outputs and sent {sent} raw contents"
+    )))
+}
+
+pub(super) fn response(answer: ModelInferResponse) -> Result<InferResponse, InferError> {
     let outputs = answer.outputs.into_iter().zip(answer.raw_output_contents);
     let outputs = outputs
         .map(|(output, data)| output_tensor(output, data))
         .collect::<Result<_, _>>()?;
     Ok(InferResponse {
-        model_version: resolved.version.clone(),
+        model_version: answer.model_version,
         outputs,
     })
 }

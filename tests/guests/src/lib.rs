@@ -49,8 +49,13 @@ enum Deed {
     Await { bucket: String, key: String },
     /// Open an object and trap, as a library does that panics on what it holds.
     ReadThenTrap { bucket: String, key: String },
-    /// Write state.
-    State { table: String, key: String },
+    /// Write state, where nothing is said a 1.
+    State {
+        table: String,
+        key: String,
+        #[serde(default = "one")]
+        value: serde_json::Value,
+    },
     /// Recurse until the stack is gone.
     Recurse,
     /// Sleep where the host waits.
@@ -65,6 +70,10 @@ enum Deed {
     },
     /// Hand an import an argument of this many bytes.
     Giant { import: String, bytes: usize },
+}
+
+fn one() -> serde_json::Value {
+    1.into()
 }
 
 async fn handle(event: Event) -> Result<(), Failure> {
@@ -124,8 +133,8 @@ async fn handle(event: Event) -> Result<(), Failure> {
             objects::open(&bucket, &key).await?;
             std::process::abort()
         }
-        Deed::State { table, key } => {
-            state::put(&table, &key, &1)?;
+        Deed::State { table, key, value } => {
+            state::put(&table, &key, &value)?;
             Ok(())
         }
         Deed::Recurse => {

@@ -48,6 +48,8 @@ pub struct Ready {
     pub gateway_tls: String,
     /// The S3 endpoint.
     pub s3: String,
+    /// Inference over gRPC.
+    pub inference: String,
     /// The certificate to trust.
     pub ca: PathBuf,
 }

@@ -1,8 +1,9 @@
 //! What the integration tests share: a small data set, a small model, waiting for a run to end, the command
-//! line, and who looks on.
+//! line, clients of the field, and who looks on.
 //!
 //! The tests themselves are one binary, `tests/it`, so that they link once.
 
+pub mod clients;
 mod command;
 mod data;
 pub mod observers;

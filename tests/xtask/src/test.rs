@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::build::Machine;
-use crate::setup::{cloud, infra, observers, programs, terraform, tools};
+use crate::setup::{clients, cloud, infra, observers, programs, terraform, tools};
 
 const HELP: &str = "\
 Checks the format, runs the lints, builds everything and runs every test.
@@ -49,7 +49,7 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
             tools::run(clippy.args(what).args(["--", "--deny", "warnings"]))
         })?;
     }
-    let (observers, servers, terraform, infra) =
+    let (observers, servers, terraform, infra, clients) =
         tools::step("looking for the programs that tests run", || {
             programs::find()?;
             let folders = &machine.folders;
@@ -58,6 +58,7 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
                 cloud::find(folders)?,
                 terraform::find(folders)?,
                 infra::find(folders)?,
+                clients::find(folders)?,
             ))
         })?;
     machine.build()?;
@@ -73,6 +74,7 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
             test.env("TF_CLI_CONFIG_FILE", &terraform.config);
         }
         test.env("TIDEGATE_INFRA", &infra);
+        test.env("TIDEGATE_CLIENTS", &clients);
         tools::run(machine.equip(test.args(args)))
     })
 }

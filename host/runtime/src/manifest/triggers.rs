@@ -96,7 +96,7 @@ fn http_trigger(mut fields: Fields<'_>) -> Option<Trigger> {
         "one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
         |method| METHODS.contains(&method).then(|| method.to_owned()),
     );
-    let expected = "a route such as `/predict`, `/users/{id}` or `/files/{*rest}`, outside `/api/`, `/worker/`, \
+    let expected = "a route such as `/predict`, `/users/{id}` or `/files/{*rest}`, outside `/api/`, `/v2/`, `/worker/`, \
                     `/health` and `/metrics`";
     let route = fields.required("route", expected, is_route);
     fields.finish();
@@ -107,10 +107,10 @@ fn http_trigger(mut fields: Fields<'_>) -> Option<Trigger> {
 }
 
 pub(super) fn is_route(route: &str) -> bool {
-    let reserved = ["/api/", "/worker/"]
+    let reserved = ["/api/", "/v2/", "/worker/"]
         .iter()
         .any(|prefix| route.starts_with(prefix))
-        || ["/health", "/metrics", "/api", "/worker"].contains(&route);
+        || ["/health", "/metrics", "/api", "/v2", "/worker"].contains(&route);
     let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '?' | '#' | '\\' | '%');
     let plain = route.starts_with('/') && !route.contains("//") && !route.contains(odd);
     plain && !reserved && matchit::Router::new().insert(route, ()).is_ok()

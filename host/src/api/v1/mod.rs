@@ -8,7 +8,7 @@ mod events;
 mod functions;
 mod jobs;
 mod logs;
-mod models;
+pub(in crate::api) mod models;
 mod objects;
 mod replay;
 mod requests;

@@ -22,6 +22,12 @@ struct Model {
     versions: Vec<Value>,
 }
 
+impl Model {
+    fn numbers(&self) -> impl Iterator<Item = String> {
+        self.versions.iter().map(|version| version["version"].to_string())
+    }
+}
+
 pub(super) async fn list(State(faces): State<Faces>) -> Result<Json<Value>, ApiError> {
     let models = read(faces.platform.store().as_ref(), "").await?;
     let models: Vec<Value> = models
@@ -68,6 +74,22 @@ impl From<RegisterError> for ApiError {
             RegisterError::Commit(error) => error.into(),
         }
     }
+}
+
+/// The registered versions of a model, the oldest first.
+pub(in crate::api) async fn versions(faces: &Faces, name: &str) -> Result<Vec<String>, StoreError> {
+    let models = read(faces.platform.store().as_ref(), &format!("{name}/")).await?;
+    Ok(models.values().flat_map(Model::numbers).collect())
+}
+
+/// The names and versions of all registered models.
+pub(in crate::api) async fn all_versions(faces: &Faces) -> Result<Vec<(String, String)>, StoreError> {
+    let models = read(faces.platform.store().as_ref(), "").await?;
+    let named = |(name, model): (&String, &Model)| {
+        let versions = model.numbers().map(|version| (name.clone(), version));
+        versions.collect::<Vec<_>>()
+    };
+    Ok(models.iter().flat_map(named).collect())
 }
 
 /// The newest version comes first.

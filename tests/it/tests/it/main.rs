@@ -9,6 +9,7 @@ mod dead_letters;
 mod documents;
 mod flow;
 mod full_disk;
+mod inference;
 mod logs;
 mod metrics;
 mod movielens;

@@ -1,5 +1,6 @@
 //! What every subcommand needs before it can start: folders, tools, the guest toolchain, ONNX Runtime, and what tests look on with.
 
+pub mod clients;
 pub mod cloud;
 pub mod guest_toolchain;
 pub mod infra;

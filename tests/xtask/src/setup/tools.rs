@@ -99,12 +99,22 @@ pub fn apt_install(packages: &[&str], why: &str) -> Result<()> {
     apt(&install)
 }
 
-/// Puts Python packages into a folder of their own.
+/// Puts Python packages into a folder of their own, with what they need.
 pub fn pip_install(packages: &[&str], place: &Path) -> Result<()> {
+    pip(packages, place, &[])
+}
+
+/// Puts Python packages into a folder, and nothing of what they need.
+pub fn pip_install_alone(packages: &[&str], place: &Path) -> Result<()> {
+    pip(packages, place, &["--no-deps"])
+}
+
+fn pip(packages: &[&str], place: &Path, options: &[&str]) -> Result<()> {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet"]);
     pip.args(["--disable-pip-version-check", "--no-input"]);
-    pip.args(["--upgrade", "--target"]).arg(place).args(packages);
+    pip.args(["--upgrade", "--target"]).arg(place);
+    pip.args(options).args(packages);
     pip.env("PIP_ROOT_USER_ACTION", "ignore");
     output(&mut pip).map(drop)
 }

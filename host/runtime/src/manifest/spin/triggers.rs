@@ -82,8 +82,8 @@ fn route(notes: &Notes, mut fields: Fields<'_>) -> Option<(String, Vec<Trigger>)
             ),
         );
     }
-    let expected = "a route such as `/hello`, `/hello/...` or `/users/:id`, outside `/api/`, `/worker/`, `/health` and \
-                    `/metrics`; private routes are not supported";
+    let expected = "a route such as `/hello`, `/hello/...` or `/users/:id`, outside `/api/`, `/v2/`, `/worker/`, `/health` \
+                    and `/metrics`; private routes are not supported";
     let route = fields.required("route", expected, |route| ours(route).is_some());
     fields.finish();
     Some((component?, route.as_deref().and_then(ours).unwrap_or_default()))

@@ -79,6 +79,7 @@ fn routes_are_checked_and_belong_to_one_function() {
         "//x",
         "/health",
         "/worker/v1/lease",
+        "/v2/models",
         "/api",
     ] {
         let found = mistakes(&changed("\"/files/{*rest}\"", &format!("\"{wrong}\"")));

@@ -1,0 +1,89 @@
+//! `POST .../infer`: a request is read within its bounds, asked, and answered.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::refusal::too_large;
+use super::{HEADER_LENGTH, Named, Refusal, answer, request};
+use crate::api::error::ApiError;
+use crate::api::{Faces, objects};
+use crate::inference::Failure;
+use crate::inference::open_inference::ModelInferRequest;
+
+pub(super) async fn infer(
+    State(faces): State<Faces>,
+    Path(named): Path<Named>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let reference = named.reference()?;
+    let json = json_length(&headers)?;
+    let (_place, body) = (enter(&faces).await?, read(&faces, &headers, body).await?);
+    let asked = request::read(&body, json)?;
+    bounded(&faces, &asked.request)?;
+    let id = asked.request.id.clone();
+    let answered = faces
+        .workers
+        .ask(&reference, asked.request, asked.patience)
+        .await?;
+    Ok(answer::write(&answered, &id, &asked.form)?)
+}
+
+/// A place for one more request; waits for it a little.
+pub(super) async fn enter(faces: &Faces) -> Result<OwnedSemaphorePermit, Failure> {
+    let (places, wait) = (faces.inferences.clone(), faces.config.gateway.queue_wait);
+    let entered = tokio::time::timeout(wait, places.acquire_owned()).await;
+    entered.ok().and_then(Result::ok).ok_or_else(|| {
+        let most = faces.config.inference.max_requests;
+        Failure::Busy(format!("all {most} places for inference requests are taken"))
+    })
+}
+
+/// Tensors grow where they are taken out of JSON: they are bounded like the body.
+pub(super) fn bounded(faces: &Faces, request: &ModelInferRequest) -> Result<(), Failure> {
+    let bound = faces.config.inference.max_request;
+    let bytes: usize = request.raw_input_contents.iter().map(Bytes::len).sum();
+    if bytes as u64 > bound {
+        return Err(too_large("the tensors of the request", bound));
+    }
+    Ok(())
+}
+
+async fn read(faces: &Faces, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+    let bound = faces.config.inference.max_request;
+    let beyond = || ApiError::from(too_large("the request's body", bound));
+    if objects::announced(headers).is_some_and(|size| size > bound) {
+        return Err(beyond());
+    }
+    if let Some(encoding) = headers
+        .get(header::CONTENT_ENCODING)
+        .filter(|&encoding| encoding != "identity")
+    {
+        let message = format!("the body is encoded as {encoding:?}, allowed is `identity`");
+        return Err(ApiError::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    let limited = Limited::new(body, usize::try_from(bound).unwrap_or(usize::MAX));
+    match limited.collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(beyond()),
+        Err(error) => Err(ApiError::bad(format!("the request's body ended early: {error}"))),
+    }
+}
+
+fn json_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
+    let Some(value) = headers.get(HEADER_LENGTH) else {
+        return Ok(None);
+    };
+    let length = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let wrong = || {
+        ApiError::bad(format!(
+            "`{HEADER_LENGTH}` is {value:?}, expected a number of bytes"
+        ))
+    };
+    length.map(Some).ok_or_else(wrong)
+}
