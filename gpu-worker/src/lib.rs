@@ -51,6 +51,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
         inference = Some(listener.local_addr()?);
         let limits = Limits {
             threads: usize::from(settings.ort_threads),
+            memory: settings.model_memory,
             ..Limits::default()
         };
         let service = InferenceService::new(Arc::new(ModelStore::new(limits)), host.clone(), spans.clone());

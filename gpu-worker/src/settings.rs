@@ -46,6 +46,9 @@ pub struct Settings {
     /// Bytes of an inference request at most
     #[arg(long, env = "TIDEGATE_INFERENCE_MAX_REQUEST", default_value_t = 64 << 20)]
     pub max_request: usize,
+    /// Bytes of memory that loaded models may take together
+    #[arg(long, env = "TIDEGATE_MODEL_MEMORY", default_value_t = 2 << 30)]
+    pub model_memory: u64,
     /// An OpenTelemetry collector that takes traces, for example http://127.0.0.1:4318
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<Endpoint>,

@@ -187,6 +187,7 @@ impl Host {
             host: format!("http://{}", self.local(self.gateway)),
             token: self.faces.credentials.child_token().to_owned(),
             onnxruntime: config.onnxruntime.clone(),
+            model_memory: self.faces.config.inference.memory,
             max_request: self.faces.config.inference.max_request,
             collector: self.faces.config.otlp.endpoint.clone(),
         };
@@ -315,7 +316,8 @@ pub(crate) async fn faces(
         infer: config.worker.infer_timeout,
         worker: config.worker.infer_wait,
     };
-    let workers = WorkerPool::new(store.clone(), patience, metrics.clone(), spans.clone());
+    let batching = config.inference.models.clone();
+    let workers = WorkerPool::new(store.clone(), patience, batching, metrics.clone(), spans.clone());
     let platform = Platform::open(platform, store, workers.clone()).await?;
     Ok(Faces {
         inferences: Arc::new(Semaphore::new(config.inference.max_requests)),

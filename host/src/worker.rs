@@ -34,6 +34,8 @@ pub struct Surroundings {
     pub token: String,
     /// The ONNX Runtime library, where the operator names one.
     pub onnxruntime: Option<PathBuf>,
+    /// Bytes of memory that its models may take.
+    pub model_memory: u64,
     /// Bytes of the tensors of an inference request.
     pub max_request: u64,
     /// The collector that takes its spans.
@@ -139,6 +141,10 @@ impl<W: Watcher> Supervisor<W> {
         command
             .env("TIDEGATE_HOST", &self.surroundings.host)
             .env("TIDEGATE_WORKER_TOKEN", &self.surroundings.token)
+            .env(
+                "TIDEGATE_MODEL_MEMORY",
+                self.surroundings.model_memory.to_string(),
+            )
             .env(
                 "TIDEGATE_INFERENCE_MAX_REQUEST",
                 (self.surroundings.max_request + AROUND).to_string(),

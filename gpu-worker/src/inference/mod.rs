@@ -1,9 +1,15 @@
 //! Inference: the Open Inference Protocol v2 over gRPC, run by ONNX Runtime.
 
+pub mod batch;
+pub mod budget;
 pub mod element;
 pub mod model;
+pub mod queue;
 pub mod runtime;
 pub mod service;
+pub mod sessions;
+pub mod signature;
+pub mod statistics;
 pub mod store;
 pub mod tensors;
 
@@ -12,3 +18,6 @@ pub mod tensors;
 pub mod proto {
     tonic::include_proto!("inference");
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,14 +8,16 @@ use tidegate_trace::{Context, Kind, Span, Spans, now_ns};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
-use super::model::Model;
+use super::model::{Model, Opened};
 use super::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use super::proto::infer_parameter::ParameterChoice as Choice;
 use super::proto::model_metadata_response::TensorMetadata;
 use super::proto::model_repository_parameter::ParameterChoice;
 use super::proto::repository_index_response::ModelIndex;
 use super::proto::*;
+use super::queue::Batching;
 use super::runtime;
+use super::signature::Signature;
 use super::store::ModelStore;
 use super::tensors::Port;
 use crate::host::{Host, HostError};
@@ -46,7 +48,12 @@ impl InferenceService {
         GrpcInferenceServiceServer::new(self).max_decoding_message_size(most)
     }
 
-    async fn load(&self, name: &str, version: &str, uri: &str) -> Result<(), Status> {
+    async fn load(
+        &self,
+        (name, version): (&str, &str),
+        uri: &str,
+        batching: Option<Batching>,
+    ) -> Result<(), Status> {
         let (bucket, key) = uri
             .split_once('/')
             .filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
@@ -59,14 +66,19 @@ impl InferenceService {
         }
         runtime::environment().map_err(Status::failed_precondition)?;
         let file = self.host.read(bucket, key, None).await.map_err(|e| status(&e))?;
+        // What gives way does so before the file is opened: it takes its own size at least, and once more to be kept.
+        let no_room = |reason| Status::unavailable(format!("object `{uri}` {reason}"));
+        drop(self.store.room(2 * file.len() as u64).await.map_err(no_room)?);
         let (limits, owned) = (self.store.limits(), (name.to_owned(), version.to_owned()));
-        let load = tokio::task::spawn_blocking(move || Model::load(&owned.0, &owned.1, &file, limits));
-        let model = load
+        let open = move || Opened::open(&owned.0, &owned.1, file, limits.threads);
+        let opened = tokio::task::spawn_blocking(open)
             .await
             .unwrap_or_else(|e| Err(format!("could not be loaded: {e}")))
             .map_err(|reason| Status::failed_precondition(format!("object `{uri}` {reason}")))?;
-        tracing::info!(model = name, version, uri, "model loaded");
-        self.store.insert(model);
+        let bytes = opened.takes;
+        let share = self.store.room(bytes).await.map_err(no_room)?;
+        self.store.insert(Model::new(opened, share, limits, batching));
+        tracing::info!(model = name, version, uri, bytes, "model loaded");
         Ok(())
     }
 }
@@ -115,6 +127,7 @@ impl GrpcInferenceService for InferenceService {
     ) -> Result<Response<ModelMetadataResponse>, Status> {
         let request = request.into_inner();
         let model = self.store.get(&request.name, &request.version)?;
+        let model = model.signature();
         Ok(Response::new(ModelMetadataResponse {
             name: model.name.clone(),
             versions: self.store.versions(&request.name),
@@ -138,22 +151,42 @@ impl GrpcInferenceService for InferenceService {
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("not within {patience:?}")))),
             None => model.infer(request).await,
         };
+        let failed = answer.as_ref().err();
         self.spans
-            .record(|| Some(span(above?, "ModelInfer", since, &model, answer.as_ref().err())));
+            .record(|| Some(span(above?, "ModelInfer", since, model.signature(), failed)));
         answer.map(Response::new)
+    }
+
+    async fn model_statistics(
+        &self,
+        request: Request<ModelStatisticsRequest>,
+    ) -> Result<Response<ModelStatisticsResponse>, Status> {
+        let ModelStatisticsRequest { name, version } = request.into_inner();
+        let asked = |signature: &Signature| {
+            (name.is_empty() || signature.name == name)
+                && (version.is_empty() || signature.version == version)
+        };
+        let models = self.store.all().into_iter();
+        let models = models.filter(|model| asked(model.signature()));
+        let told = |model: Arc<Model>| {
+            let Signature { name, version, .. } = model.signature();
+            model.statistics().told(name, version)
+        };
+        let model_stats = models.map(told).collect();
+        Ok(Response::new(ModelStatisticsResponse { model_stats }))
     }
 
     async fn repository_index(
         &self,
         _: Request<RepositoryIndexRequest>,
     ) -> Result<Response<RepositoryIndexResponse>, Status> {
-        let ready = |(name, version)| ModelIndex {
-            name,
-            version,
+        let ready = |model: &Arc<Model>| ModelIndex {
+            name: model.signature().name.clone(),
+            version: model.signature().version.clone(),
             state: "READY".to_owned(),
             reason: String::new(),
         };
-        let models = self.store.all().into_iter().map(ready).collect();
+        let models = self.store.all().iter().map(ready).collect();
         Ok(Response::new(RepositoryIndexResponse { models }))
     }
 
@@ -171,7 +204,11 @@ impl GrpcInferenceService for InferenceService {
         let version = text(&request.parameters, "version")?.unwrap_or_default();
         let uri = text(&request.parameters, "uri")?
             .ok_or_else(|| Status::invalid_argument("parameter `uri` is missing, allowed is `bucket/key`"))?;
-        let loading = self.load(&request.model_name, version, uri);
+        let loading = self.load(
+            (request.model_name.as_str(), version),
+            uri,
+            batching(&request.parameters)?,
+        );
         match above {
             Some(above) => tidegate_trace::within(above, loading).await?,
             None => loading.await?,
@@ -214,7 +251,13 @@ fn caller<T>(request: &Request<T>) -> Option<Context> {
 }
 
 /// The span of an answered call.
-fn span(above: Context, method: &'static str, since: u64, model: &Model, failed: Option<&Status>) -> Span {
+fn span(
+    above: Context,
+    method: &'static str,
+    since: u64,
+    model: &Signature,
+    failed: Option<&Status>,
+) -> Span {
     let own = above.below(&[method]);
     let span = Span::new(own, Some(above), Kind::Server, method, (since, now_ns()))
         .with("rpc.system", "grpc")
@@ -234,6 +277,26 @@ fn metadata(port: &Port) -> TensorMetadata {
         datatype: port.element.name().to_owned(),
         shape: port.shape.clone(),
     }
+}
+
+/// How requests of a model that is loaded are run together, if they are.
+fn batching(parameters: &HashMap<String, ModelRepositoryParameter>) -> Result<Option<Batching>, Status> {
+    let most = number(parameters, "max_batch_size")?.unwrap_or(0);
+    let delay = number(parameters, "max_queue_delay_microseconds")?.unwrap_or(0);
+    Ok((most > 1).then(|| Batching {
+        most: usize::try_from(most).unwrap_or(usize::MAX),
+        delay: Duration::from_micros(delay),
+    }))
+}
+
+fn number(parameters: &HashMap<String, ModelRepositoryParameter>, name: &str) -> Result<Option<u64>, Status> {
+    let number = match parameters.get(name).map(|parameter| &parameter.parameter_choice) {
+        None => return Ok(None),
+        Some(Some(ParameterChoice::Int64Param(number))) => u64::try_from(*number).ok(),
+        Some(_) => None,
+    };
+    let wrong = || Status::invalid_argument(format!("parameter `{name}` is no whole number from 0"));
+    number.map(Some).ok_or_else(wrong)
 }
 
 fn text<'a>(

@@ -1,18 +1,21 @@
-//! The loaded models: by name and version, bounded, the least recently used one gives way.
+//! The loaded models: by name and version, bounded in number and memory; the least recently used one gives way.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tonic::Status;
 
+use super::budget::{Budget, Share};
 use super::model::{Limits, Model};
+use super::signature::Signature;
 
 /// The loaded models.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ModelStore {
     slots: RwLock<Vec<Slot>>,
     clock: AtomicU64,
     limits: Limits,
+    budget: Budget,
 }
 
 #[derive(Debug)]
@@ -25,14 +28,42 @@ impl ModelStore {
     /// An empty store.
     pub fn new(limits: Limits) -> Self {
         Self {
+            slots: RwLock::default(),
+            clock: AtomicU64::new(0),
+            budget: Budget::new(limits.memory),
             limits,
-            ..Self::default()
         }
     }
 
     /// How models are run.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Room for a model that takes so many bytes; the least recently used ones give way. Those that still answer are waited
+    /// for.
+    pub async fn room(&self, bytes: u64) -> Result<Share, String> {
+        let most = self.budget.most();
+        let too_much = || format!("takes {bytes} bytes of memory, allowed are {most} for all models");
+        if bytes > most {
+            return Err(too_much());
+        }
+        let mut coming = self.budget.left();
+        while coming < bytes {
+            let Some(gone) = self.remove_oldest() else { break };
+            coming += gone.bytes();
+        }
+        self.budget.take(bytes).await.ok_or_else(too_much)
+    }
+
+    fn remove_oldest(&self) -> Option<Arc<Model>> {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let used = |slot: &Slot| slot.used.load(Ordering::Relaxed);
+        let (at, _) = slots.iter().enumerate().min_by_key(|(_, slot)| used(slot))?;
+        let gone = slots.remove(at).model;
+        let Signature { name, version, .. } = gone.signature();
+        tracing::info!(model = name, version, "unloaded to make room");
+        Some(gone)
     }
 
     /// A loaded model; with an empty version the one loaded last of that name.
@@ -50,21 +81,18 @@ impl ModelStore {
 
     /// The loaded versions of a model.
     pub fn versions(&self, name: &str) -> Vec<String> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        slots
-            .iter()
-            .filter(|slot| slot.model.name == name)
-            .map(|slot| slot.model.version.clone())
+        let all = self.all();
+        let versions = all.iter().map(|model| model.signature());
+        versions
+            .filter(|signature| signature.name == name)
+            .map(|signature| signature.version.clone())
             .collect()
     }
 
-    /// The names and versions of all.
-    pub fn all(&self) -> Vec<(String, String)> {
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Model>> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let models = slots.iter().map(|slot| &slot.model);
-        models
-            .map(|model| (model.name.clone(), model.version.clone()))
-            .collect()
+        slots.iter().map(|slot| slot.model.clone()).collect()
     }
 
     /// Adds a model in the place of one of the same name and version; requests under way end on the old one.
@@ -75,20 +103,13 @@ impl ModelStore {
             used,
         };
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        slots.retain(|old| !old.is(&slot.model.name, &slot.model.version));
+        let Signature { name, version, .. } = slot.model.signature();
+        slots.retain(|old| !old.is(name, version));
         slots.push(slot);
-        while slots.len() > self.limits.models.max(1) {
-            let oldest = slots
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, slot)| slot.used.load(Ordering::Relaxed));
-            let Some((at, _)) = oldest else { break };
-            let gone = slots.remove(at);
-            tracing::info!(
-                model = gone.model.name,
-                version = gone.model.version,
-                "unloaded to make room"
-            );
+        let beyond = slots.len() > self.limits.models.max(1);
+        drop(slots);
+        if beyond {
+            self.remove_oldest();
         }
     }
 
@@ -108,6 +129,7 @@ impl ModelStore {
 
 impl Slot {
     fn is(&self, name: &str, version: &str) -> bool {
-        self.model.name == name && (version.is_empty() || self.model.version == version)
+        let signature = self.model.signature();
+        signature.name == name && (version.is_empty() || signature.version == version)
     }
 }

@@ -62,6 +62,13 @@ impl Port {
         format!("[{}]", dims.join(", "))
     }
 
+    /// The name of its rows, which may be empty; none where their number is fixed.
+    pub fn rows(&self) -> Option<&str> {
+        let free = self.shape.first().is_some_and(|&size| size < 0);
+        let symbol = self.symbols.first().map_or("", String::as_str);
+        free.then_some(symbol)
+    }
+
     /// What a caller sent for this port; `raw` is the tensor's entry of `raw_input_contents`, where there are any.
     pub fn check(&self, sent: &InferInputTensor, raw: Option<&Bytes>) -> Result<Elements, Status> {
         let bad = |reason: String| Status::invalid_argument(format!("input `{}` {reason}", self.name));

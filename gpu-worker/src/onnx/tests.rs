@@ -1,11 +1,10 @@
 //! The exported graph computes what the trained model does. Needs ONNX Runtime's library; says so where it is absent.
 
-use std::sync::Arc;
-
 use burn::backend::{Autodiff, NdArray};
 use bytes::Bytes;
 
-use crate::inference::model::{Limits, Model};
+use crate::inference::budget::Budget;
+use crate::inference::model::{Limits, Model, Opened};
 use crate::inference::proto::ModelInferRequest;
 use crate::inference::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use crate::inference::runtime;
@@ -90,21 +89,22 @@ fn request(case: &Case, users: usize) -> ModelInferRequest {
 }
 
 /// None, with a word about it, where the library is absent.
-fn load(case: &Case) -> Option<Arc<Model>> {
+fn load(case: &Case) -> Option<Model> {
     load_file(&case.file)
 }
 
-fn load_file(file: &[u8]) -> Option<Arc<Model>> {
+fn load_file(file: &[u8]) -> Option<Model> {
     if let Err(reason) = runtime::environment() {
         eprintln!("skipped: {reason}");
         return None;
     }
-    Some(Arc::new(
-        Model::load("ranker", "1", file, Limits::default()).unwrap(),
-    ))
+    let limits = Limits::default();
+    let opened = Opened::open("ranker", "1", Bytes::copy_from_slice(file), limits.threads).unwrap();
+    let share = Budget::new(limits.memory).try_take(opened.takes).unwrap();
+    Some(Model::new(opened, share, limits, None))
 }
 
-async fn scores(model: &Arc<Model>, request: ModelInferRequest) -> Vec<f32> {
+async fn scores(model: &Model, request: ModelInferRequest) -> Vec<f32> {
     let response = model.infer(request).await.unwrap();
     assert_eq!(response.outputs[0].name, "score");
     response.raw_output_contents[0]
@@ -130,7 +130,10 @@ async fn pairs_score_as_in_training() {
     let case = case(97);
     let Some(model) = load(&case) else { return };
     assert_close(&scores(&model, request(&case, 97)).await, &case.expected);
-    assert_eq!(model.properties["user_features"], r#"["rate","count"]"#);
+    assert_eq!(
+        model.signature().properties["user_features"],
+        r#"["rate","count"]"#
+    );
 }
 
 #[tokio::test]
@@ -253,7 +256,7 @@ async fn trees_score_as_in_training() {
         let (rows, request) = rows(500);
         let expected: Vec<f32> = rows.iter().map(|row| ensemble.score(row)).collect();
         assert_close(&scores(&model, request).await, &expected);
-        assert_eq!(model.properties["features"], r#"["x","y","noise"]"#);
+        assert_eq!(model.signature().properties["features"], r#"["x","y","noise"]"#);
     }
 }
 
@@ -292,7 +295,7 @@ async fn a_network_on_tabular_data_scores_as_in_training() {
 #[test]
 fn a_file_that_is_no_model_is_refused() {
     if runtime::environment().is_ok() {
-        let reason = Model::load("ranker", "1", b"not onnx", Limits::default()).unwrap_err();
+        let reason = Opened::open("ranker", "1", Bytes::from_static(b"not onnx"), 1).unwrap_err();
         assert!(reason.contains("is not a usable ONNX file"), "{reason}");
     }
 }

@@ -147,7 +147,7 @@ pub struct S3Config {
 }
 
 /// Models for clients of the Open Inference Protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InferenceConfig {
     /// Where the protocol is spoken over gRPC; the gateway has it over HTTP.
     pub listen: SocketAddr,
@@ -155,6 +155,23 @@ pub struct InferenceConfig {
     pub max_request: u64,
     /// Requests that are read and answered at one time.
     pub max_requests: usize,
+    /// Bytes of memory that the models of the host's worker may take together.
+    pub memory: u64,
+    /// The model that `/invocations` asks.
+    pub invocations: Option<String>,
+    /// Whether `/metrics` tells of models under Triton's names as well.
+    pub triton_metrics: bool,
+    /// Models whose requests are run together, by their names.
+    pub models: BTreeMap<String, Batching>,
+}
+
+/// How requests of a model are run together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// Rows of one run at most.
+    pub max_batch_size: usize,
+    /// How long a request waits for others where none need wait.
+    pub max_queue_delay: Duration,
 }
 
 /// The worker process.
@@ -263,6 +280,13 @@ fn read(from: &mut Reader) -> Config {
             listen: from.address("inference.listen", local(8081)),
             max_request: from.bytes("inference.max_request", "64MiB", ("1KiB", "1GiB")),
             max_requests: from.count("inference.max_requests", 256, 1..=100_000),
+            memory: from.bytes("inference.memory", "2GiB", ("1MiB", "1TiB")),
+            invocations: from.text("inference.invocations"),
+            triton_metrics: from.flag("inference.triton_metrics", false),
+            models: from.tables("inference.models", |inner| Batching {
+                max_batch_size: inner.count("max_batch_size", 32, 2..=4096),
+                max_queue_delay: inner.duration("max_queue_delay", "0s", ("0s", "10s")),
+            }),
         },
         worker: WorkerConfig {
             start: from.flag("worker.start", true),

@@ -14,7 +14,7 @@ pub mod open_inference {
     tonic::include_proto!("inference");
 }
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,12 +27,13 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::api::metrics::HostMetrics;
+use crate::config::Batching;
 use asked::{Asked, traced};
 pub use failure::Failure;
 use open_inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use open_inference::{
-    ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
-    RepositoryIndexRequest, RepositoryModelUnloadRequest,
+    ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelStatistics,
+    ModelStatisticsRequest, RepositoryIndexRequest, RepositoryModelUnloadRequest,
 };
 use resolve::{Resolved, Resolver};
 
@@ -42,6 +43,8 @@ type Client = GrpcInferenceServiceClient<Channel>;
 const MESSAGE: usize = 1 << 30;
 /// Bytes that may be under way before the receiver has said that it takes more.
 const WINDOW: u32 = 8 << 20;
+/// How long the worker may take to tell what its models took.
+const STATISTICS: Duration = Duration::from_secs(1);
 /// Objects that workers were told to load and may therefore read; the oldest are forgotten.
 const READABLE: usize = 4096;
 
@@ -62,6 +65,8 @@ pub struct WorkerPool {
     readable: Mutex<BTreeSet<(String, String)>>,
     /// Registered models that the operator took out of service here.
     withdrawn: Mutex<BTreeSet<String>>,
+    /// Of models by their names.
+    batching: BTreeMap<String, Batching>,
     patience: Patience,
     metrics: Arc<HostMetrics>,
     spans: Spans,
@@ -72,6 +77,7 @@ impl WorkerPool {
     pub fn new(
         store: Arc<dyn Store>,
         patience: Patience,
+        batching: BTreeMap<String, Batching>,
         metrics: Arc<HostMetrics>,
         spans: Spans,
     ) -> Arc<Self> {
@@ -82,6 +88,7 @@ impl WorkerPool {
             readable: Mutex::default(),
             withdrawn: Mutex::default(),
             patience,
+            batching,
             metrics,
             spans,
         })
@@ -213,6 +220,18 @@ impl WorkerPool {
         self.within(None, "the worker", asking).await
     }
 
+    /// What requests of loaded models took, as the worker counts it; nothing where it does not tell at once.
+    pub async fn statistics(&self) -> Vec<ModelStatistics> {
+        let Some(mut client) = self.client.borrow().clone() else {
+            return Vec::new();
+        };
+        let asking = client.model_statistics(ModelStatisticsRequest::default());
+        match tokio::time::timeout(STATISTICS, asking).await {
+            Ok(Ok(answer)) => answer.into_inner().model_stats,
+            _ => Vec::new(),
+        }
+    }
+
     /// Puts a model in service again, if it was taken out, and loads its champion.
     pub async fn load(&self, name: &str) -> Result<(), Failure> {
         self.withdrawn().remove(name);
@@ -283,7 +302,7 @@ impl WorkerPool {
                 self.allow(resolved);
                 let load = client
                     .clone()
-                    .repository_model_load(traced(wire::load(resolved)))
+                    .repository_model_load(traced(wire::load(resolved, self.batching.get(&resolved.name))))
                     .await;
                 load.map_err(|status| resolved.failure(&status))?;
                 answer = ask(client).await;

@@ -90,6 +90,13 @@ impl GrpcInferenceService for Arc<Echo> {
         Ok(Response::new(answer))
     }
 
+    async fn model_statistics(
+        &self,
+        _: Request<ModelStatisticsRequest>,
+    ) -> Result<Response<ModelStatisticsResponse>, Status> {
+        Err(Status::unimplemented("not of use here"))
+    }
+
     async fn repository_index(
         &self,
         _: Request<RepositoryIndexRequest>,
@@ -179,6 +186,7 @@ fn pool(store: Arc<dyn Store>, wait: u64) -> Arc<WorkerPool> {
     WorkerPool::new(
         store,
         patience,
+        BTreeMap::new(),
         Arc::new(HostMetrics::default()),
         Spans::default(),
     )

@@ -1,5 +1,7 @@
 //! Tensors to and from the Open Inference Protocol.
 
+use std::collections::HashMap;
+
 use tidegate_runtime::inference::{Datatype, InferError, InferResponse, Tensor};
 
 use super::failure::Failure;
@@ -10,6 +12,7 @@ use super::open_inference::{
     ModelInferRequest, ModelInferResponse, ModelRepositoryParameter, RepositoryModelLoadRequest,
 };
 use super::resolve::Resolved;
+use crate::config::Batching;
 
 pub(super) fn request(tensors: Vec<Tensor>) -> ModelInferRequest {
     let mut request = ModelInferRequest::default();
@@ -29,20 +32,33 @@ pub(super) fn request(tensors: Vec<Tensor>) -> ModelInferRequest {
     request
 }
 
-pub(super) fn load(resolved: &Resolved) -> RepositoryModelLoadRequest {
+/// Asks for a model, and for how its requests are to be run together, if they are.
+pub(super) fn load(resolved: &Resolved, batching: Option<&Batching>) -> RepositoryModelLoadRequest {
     let text = |text: String| ModelRepositoryParameter {
         parameter_choice: Some(ParameterChoice::StringParam(text)),
     };
+    let number = |number: u64| ModelRepositoryParameter {
+        parameter_choice: Some(ParameterChoice::Int64Param(
+            i64::try_from(number).unwrap_or(i64::MAX),
+        )),
+    };
+    let uri = format!("{}/{}", resolved.bucket, resolved.key);
+    let mut parameters = HashMap::from([
+        ("uri".to_owned(), text(uri)),
+        ("version".to_owned(), text(resolved.version.clone())),
+    ]);
+    if let Some(batching) = batching {
+        let delay = batching.max_queue_delay.as_micros();
+        let delay = u64::try_from(delay).unwrap_or(u64::MAX);
+        parameters.insert(
+            "max_batch_size".to_owned(),
+            number(batching.max_batch_size as u64),
+        );
+        parameters.insert("max_queue_delay_microseconds".to_owned(), number(delay));
+    }
     RepositoryModelLoadRequest {
         model_name: resolved.name.clone(),
-        parameters: [
-            (
-                "uri".to_owned(),
-                text(format!("{}/{}", resolved.bucket, resolved.key)),
-            ),
-            ("version".to_owned(), text(resolved.version.clone())),
-        ]
-        .into(),
+        parameters,
         ..Default::default()
     }
 }

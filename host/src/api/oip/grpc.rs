@@ -144,6 +144,18 @@ impl GrpcInferenceService for Service {
         answer(answered)
     }
 
+    async fn model_statistics(
+        &self,
+        request: tonic::Request<ModelStatisticsRequest>,
+    ) -> Answered<ModelStatisticsResponse> {
+        let ModelStatisticsRequest { name, version } = request.into_inner();
+        let mut model_stats = self.0.workers.statistics().await;
+        model_stats.retain(|model| {
+            (name.is_empty() || model.name == name) && (version.is_empty() || model.version == version)
+        });
+        answer(ModelStatisticsResponse { model_stats })
+    }
+
     async fn repository_index(
         &self,
         request: tonic::Request<RepositoryIndexRequest>,

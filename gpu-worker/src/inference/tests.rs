@@ -1,0 +1,206 @@
+//! Models that are run together, and that give way to others. Needs ONNX Runtime's library; says so where it is absent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+
+use super::budget::{Budget, resident};
+use super::model::{Limits, Model, Opened};
+use super::proto::model_infer_request::InferInputTensor;
+use super::proto::{InferTensorContents, ModelInferRequest};
+use super::queue::Batching;
+use super::runtime;
+use super::store::ModelStore;
+use crate::onnx::graph::{Dim, GraphBuilder, int};
+use crate::onnx::proto::{FLOAT, INT64};
+
+/// So long that a batch that is not full is never run.
+const NEVER: Duration = Duration::from_secs(3600);
+/// How long a request may take on a slow machine.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Numbers in the table, of which a request gets those that it names.
+const TABLE: usize = 8;
+
+/// A model that looks numbers up in a table of `numbers`: an index beyond it is an error of the one who asks.
+fn table(numbers: usize) -> Bytes {
+    let mut graph = GraphBuilder::default();
+    let at = graph.input("at", INT64, &[Dim::Named("N")]);
+    let values: Vec<f32> = (0..numbers).map(|number| number as f32).collect();
+    let table = graph.floats("table", &[numbers], &values);
+    let found = graph.apply("Gather", &[&table, &at], vec![int("axis", 0)]);
+    let output: (&str, i32, &[Dim]) = ("found", FLOAT, &[Dim::Named("N")]);
+    graph.finish("table", &found, output, &[]).into()
+}
+
+/// None, with a word about it, where the library is absent.
+fn opened(version: &str, file: Bytes) -> Option<Opened> {
+    if let Err(reason) = runtime::environment() {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    Some(Opened::open("table", version, file, 1).unwrap())
+}
+
+fn model(batching: Option<Batching>) -> Option<Arc<Model>> {
+    let share = Budget::new(1 << 30).try_take(1).unwrap();
+    let opened = opened("1", table(TABLE))?;
+    Some(Arc::new(Model::new(opened, share, Limits::default(), batching)))
+}
+
+fn asking(at: &[i64]) -> ModelInferRequest {
+    let input = InferInputTensor {
+        name: "at".into(),
+        datatype: "INT64".into(),
+        shape: vec![at.len() as i64],
+        contents: Some(InferTensorContents {
+            int64_contents: at.to_vec(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    ModelInferRequest {
+        inputs: vec![input],
+        ..Default::default()
+    }
+}
+
+async fn found(model: &Model, at: &[i64]) -> Result<Vec<f32>, tonic::Status> {
+    let answered = tokio::time::timeout(LIMIT, model.infer(asking(at))).await;
+    let answer = answered.expect("the request waits for others")?;
+    assert_eq!(answer.outputs[0].shape, [at.len() as i64]);
+    let chunks = answer.raw_output_contents[0].as_chunks::<4>().0;
+    Ok(chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect())
+}
+
+#[tokio::test]
+async fn requests_that_wait_are_run_together_and_each_gets_its_own_rows() {
+    let batching = Batching {
+        most: 6,
+        delay: NEVER,
+    };
+    let Some(model) = model(Some(batching)) else {
+        return;
+    };
+    let (one, two, three) = tokio::join!(
+        found(&model, &[3]),
+        found(&model, &[1, 2]),
+        found(&model, &[7, 0, 5])
+    );
+    assert_eq!(one.unwrap(), [3.0]);
+    assert_eq!(two.unwrap(), [1.0, 2.0]);
+    assert_eq!(three.unwrap(), [7.0, 0.0, 5.0]);
+    let told = model.statistics().told("table", "1");
+    assert_eq!((told.execution_count, told.inference_count), (1, 6));
+    assert_eq!(told.batch_stats[0].batch_size, 6);
+    assert_eq!(told.inference_stats.unwrap().success.unwrap().count, 3);
+}
+
+#[tokio::test]
+async fn an_error_in_a_batch_is_the_answer_to_who_caused_it_alone() {
+    let batching = Batching {
+        most: 5,
+        delay: NEVER,
+    };
+    let Some(model) = model(Some(batching)) else {
+        return;
+    };
+    let asked: [&[i64]; 5] = [&[0], &[1], &[99], &[3], &[4]];
+    let answers = join_all(asked.map(|at| found(&model, at))).await;
+    for (at, answer) in answers.into_iter().enumerate() {
+        match answer {
+            Ok(numbers) => assert_eq!(numbers, [at as f32]),
+            Err(status) => assert_eq!((at, status.code()), (2, tonic::Code::InvalidArgument), "{status}"),
+        }
+    }
+    let told = model.statistics().told("table", "1").inference_stats.unwrap();
+    assert_eq!((told.success.unwrap().count, told.fail.unwrap().count), (4, 1));
+}
+
+#[tokio::test]
+async fn who_has_gone_is_not_run() {
+    let batching = Batching {
+        most: 3,
+        delay: NEVER,
+    };
+    let Some(model) = model(Some(batching)) else {
+        return;
+    };
+    let mut gone = Box::pin(found(&model, &[6]));
+    assert!(futures::poll!(&mut gone).is_pending());
+    drop(gone);
+    let asked: [&[i64]; 3] = [&[0], &[1], &[2]];
+    for answer in join_all(asked.map(|at| found(&model, at))).await {
+        answer.unwrap();
+    }
+    let told = model.statistics().told("table", "1");
+    assert_eq!((told.execution_count, told.inference_count), (1, 3));
+}
+
+#[tokio::test]
+async fn a_request_that_fills_a_batch_alone_or_need_not_wait_is_run_at_once() {
+    let full = Batching {
+        most: 2,
+        delay: NEVER,
+    };
+    let hasty = Batching {
+        most: 32,
+        delay: Duration::ZERO,
+    };
+    for batching in [Some(full), Some(hasty), None] {
+        let Some(model) = model(batching) else { return };
+        assert_eq!(found(&model, &[4, 5]).await.unwrap(), [4.0, 5.0]);
+    }
+}
+
+#[tokio::test]
+async fn models_beyond_the_memory_unload_the_one_that_was_not_used_for_longest() {
+    let limits = Limits {
+        memory: 10 << 20,
+        ..Limits::default()
+    };
+    let store = ModelStore::new(limits);
+    for version in ["1", "2", "3"] {
+        let Some(opened) = opened(version, table(TABLE)) else {
+            return;
+        };
+        let share = store.room(4 << 20).await.unwrap();
+        store.insert(Model::new(opened, share, limits, None));
+        store.get("table", "1").unwrap();
+    }
+    assert_eq!(store.versions("table"), ["1", "3"]);
+    let refused = store.room(11 << 20).await.unwrap_err();
+    assert!(
+        refused.contains("allowed are 10485760 for all models"),
+        "{refused}"
+    );
+}
+
+/// A leak of what was loaded would be 60 times 8 MiB, and as much again for the files.
+#[tokio::test]
+async fn loading_and_unloading_leaves_nothing_behind() {
+    const NUMBERS: usize = 2 << 20;
+    const SLACK: u64 = 256 << 20;
+    let file = table(NUMBERS);
+    let limits = Limits::default();
+    let store = ModelStore::new(limits);
+    let mut first = 0;
+    for round in 0..60 {
+        let Some(opened) = opened("1", file.clone()) else {
+            return;
+        };
+        assert!(opened.takes >= 2 * 4 * NUMBERS as u64, "{}", opened.takes);
+        let share = store.room(opened.takes).await.unwrap();
+        store.insert(Model::new(opened, share, limits, None));
+        let model = store.get("table", "1").unwrap();
+        assert_eq!(found(&model, &[9]).await.unwrap(), [9.0]);
+        drop(model);
+        store.remove("table", "1").unwrap();
+        if round == 4 {
+            first = resident();
+        }
+    }
+    let grown = resident().saturating_sub(first);
+    assert!(grown < SLACK, "{grown} bytes more than after the first rounds");
+}
