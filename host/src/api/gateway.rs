@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 use super::error::ApiError;
 use super::outgoing;
 use super::traced::{Entered, TRACEPARENT};
-use super::{Faces, guard, metrics, objects, oip, v1, worker};
+use super::{Faces, guard, metrics, objects, oip, scoring, v1, worker};
 use crate::recorder::{Place, Record};
 use crate::server::{Handler, Incoming, Peer, Unhurried};
 
@@ -38,6 +38,7 @@ pub struct Gateway {
     faces: Faces,
     api: axum::Router,
     models: axum::Router,
+    scores: axum::Router,
     workers: axum::Router,
     slots: Arc<Semaphore>,
     functions: Mutex<HashMap<String, Arc<Semaphore>>>,
@@ -50,6 +51,7 @@ impl Gateway {
         Self {
             api: v1::router(faces.clone()),
             models: oip::router(faces.clone()),
+            scores: scoring::router(faces.clone()),
             workers: worker::router(faces.clone()),
             slots: Arc::new(Semaphore::new(faces.config.gateway.max_requests)),
             functions: Mutex::default(),
@@ -111,6 +113,9 @@ impl Gateway {
             "worker" => ("worker", self.worker(request).await),
             "health" if path == "/health" => ("health", self.health()),
             "metrics" if path == "/metrics" => ("metrics", self.metrics().await),
+            _ if scoring::is_scoring(path) && self.faces.platform.route(&request).is_err() => {
+                ("inference", self.axum(&self.scores, request).await)
+            }
             _ => (
                 "function",
                 self.function(request).await.unwrap_or_else(from_error),
@@ -175,7 +180,9 @@ impl Gateway {
     }
 
     async fn metrics(&self) -> Response<Body> {
-        let platform = self.faces.platform.render_metrics().await;
+        let mut platform = self.faces.platform.render_metrics().await;
+        let models = self.faces.workers.statistics().await;
+        platform += &oip::metrics::render(&models, self.faces.config.inference.triton_metrics);
         let text = self.faces.metrics.render(&platform, &self.faces.spans);
         answer(StatusCode::OK, metrics::CONTENT_TYPE, text)
     }

@@ -8,6 +8,7 @@ pub mod objects;
 pub mod oip;
 mod outgoing;
 pub mod s3;
+pub mod scoring;
 mod traced;
 pub mod v1;
 pub mod worker;

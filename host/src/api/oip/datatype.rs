@@ -6,7 +6,7 @@ use crate::inference::open_inference::InferTensorContents;
 
 /// The protocol's element types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Datatype {
+pub(in crate::api) enum Datatype {
     Bool,
     Uint8,
     Uint16,
@@ -40,7 +40,7 @@ const NAMES: [(Datatype, &str); 13] = [
 
 impl Datatype {
     /// The type of a protocol name; the error says which there are.
-    pub(super) fn named(name: &str) -> Result<Self, String> {
+    pub(in crate::api) fn named(name: &str) -> Result<Self, String> {
         let found = NAMES.iter().find(|(_, known)| *known == name);
         found.map(|(datatype, _)| *datatype).ok_or_else(|| {
             let known = NAMES.map(|(_, known)| known).join("`, `");
@@ -120,7 +120,7 @@ impl Datatype {
     }
 
     /// Writes elements as a list of JSON.
-    pub(super) fn write<S: Serializer>(self, raw: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::api) fn write<S: Serializer>(self, raw: &[u8], to: S) -> Result<S::Ok, S::Error> {
         use serde::ser::Error as _;
         match self {
             Self::Bool => to.collect_seq(raw.iter().map(|&byte| byte != 0)),

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::datatype::Datatype;
 
 /// The elements of a tensor as bytes; the error says what was found, and what was allowed.
-pub(super) fn read(data: &RawValue, datatype: Datatype, shape: &[u64]) -> Result<Vec<u8>, String> {
+pub(in crate::api) fn read(data: &RawValue, datatype: Datatype, shape: &[u64]) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     let list = Level {
         datatype,

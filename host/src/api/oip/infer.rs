@@ -23,7 +23,7 @@ pub(super) async fn infer(
 ) -> Result<Response, Refusal> {
     let reference = named.reference()?;
     let json = json_length(&headers)?;
-    let (_place, body) = (enter(&faces).await?, read(&faces, &headers, body).await?);
+    let (_place, body) = enter_and_read(&faces, &headers, body).await?;
     let asked = request::read(&body, json)?;
     bounded(&faces, &asked.request)?;
     let id = asked.request.id.clone();
@@ -32,6 +32,15 @@ pub(super) async fn infer(
         .ask(&reference, asked.request, asked.patience)
         .await?;
     Ok(answer::write(&answered, &id, &asked.form)?)
+}
+
+/// A place for one more request, and its body, which is not read before.
+pub(in crate::api) async fn enter_and_read(
+    faces: &Faces,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(OwnedSemaphorePermit, Bytes), ApiError> {
+    Ok((enter(faces).await?, read(faces, headers, body).await?))
 }
 
 /// A place for one more request; waits for it a little.
@@ -45,7 +54,7 @@ pub(super) async fn enter(faces: &Faces) -> Result<OwnedSemaphorePermit, Failure
 }
 
 /// Tensors grow where they are taken out of JSON: they are bounded like the body.
-pub(super) fn bounded(faces: &Faces, request: &ModelInferRequest) -> Result<(), Failure> {
+pub(in crate::api) fn bounded(faces: &Faces, request: &ModelInferRequest) -> Result<(), Failure> {
     let bound = faces.config.inference.max_request;
     let bytes: usize = request.raw_input_contents.iter().map(Bytes::len).sum();
     if bytes as u64 > bound {

@@ -5,9 +5,10 @@
 
 mod answer;
 mod datatype;
-mod elements;
+pub(super) mod elements;
 mod grpc;
 mod infer;
+pub mod metrics;
 mod models;
 mod refusal;
 mod repository;
@@ -22,8 +23,11 @@ use tidegate_ml::reference::{ModelRef, Target};
 
 use super::Faces;
 use super::error::ApiError;
+pub(super) use datatype::Datatype;
 pub use grpc::Grpc;
+pub(super) use infer::{bounded, enter_and_read};
 pub use refusal::Refusal;
+pub(super) use server::is_ready;
 
 /// How many bytes of a body are JSON, where bytes of tensors follow.
 const HEADER_LENGTH: &str = "inference-header-content-length";
@@ -68,14 +72,14 @@ pub fn router(faces: Faces) -> Router {
 
 /// The model that a path names, or a message.
 #[derive(Debug, Deserialize)]
-struct Named {
-    model: String,
-    version: Option<String>,
+pub(super) struct Named {
+    pub(super) model: String,
+    pub(super) version: Option<String>,
 }
 
 impl Named {
     /// Its reference: the champion where there is no version, which is a number or an alias.
-    fn reference(&self) -> Result<String, ApiError> {
+    pub(super) fn reference(&self) -> Result<String, ApiError> {
         let text = match &self.version {
             Some(version) => format!("{}@{version}", self.model),
             None => self.model.clone(),

@@ -31,6 +31,6 @@ pub(super) async fn ready(State(faces): State<Faces>) -> (StatusCode, Json<Value
 }
 
 /// Whether a worker is there, and the host goes on.
-pub(super) fn is_ready(faces: &Faces) -> bool {
+pub(in crate::api) fn is_ready(faces: &Faces) -> bool {
     faces.workers.is_ready() && !faces.stopping.is_cancelled()
 }

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use tidegate_harness::Host;
 use tidegate_it::Scene;
 use tidegate_it::clients::{host_with_models, run};
+use tidegate_it::observers::families;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 fn authority(url: &str) -> &str {
     url.trim_start_matches("http://")
@@ -81,6 +84,87 @@ async fn a_request_that_cannot_be_answered_says_why_under_error() -> Result<()> 
     assert!(
         found.0 == 504 && found.1.contains("did not answer within 1µs"),
         "{found:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_announced_too_large_is_refused_before_it_is_sent() -> Result<()> {
+    let scene = Scene::new()?;
+    let host = host_with_models(&scene, "").await?;
+    let mut stream = TcpStream::connect(authority(&host.ready.gateway)).await?;
+    let head = "POST /v2/models/sums/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1073741824\r\n\r\n";
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await?;
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_what_requests_of_each_model_took() -> Result<()> {
+    let scene = Scene::new()?;
+    let config = "[inference]\ntriton_metrics = true\n[inference.models.sums]\nmax_batch_size = 8\n";
+    let host = host_with_models(&scene, config).await?;
+    let two = json!({ "inputs": [{ "name": "x", "shape": [2, 4], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6, 7, 8] }] });
+    let answer = host.api.post("/v2/models/sums/infer", &two).await?;
+    assert_eq!(answer["outputs"][0]["data"], json!([10.0, 26.0]), "{answer}");
+    refused(&host, "/v2/models/sums/infer", json!({ "inputs": [] })).await?;
+    let text = host.api.get_text("/metrics").await?;
+    let families = families(&text).await?;
+    for (family, labels, wanted) in [
+        ("tidegate_model_requests", "done", 1.0),
+        ("tidegate_model_requests", "failed", 1.0),
+        ("tidegate_model_rows", "", 2.0),
+        ("tidegate_model_batches", "2", 1.0),
+        ("nv_inference_request_success", "", 1.0),
+        ("nv_inference_exec_count", "", 1.0),
+    ] {
+        let samples = families[family]["samples"].as_array().into_iter().flatten();
+        let found =
+            samples.filter(|sample| sample[1]["model"] == "sums" && sample[1].to_string().contains(labels));
+        let values: Vec<_> = found.filter_map(|sample| sample[2].as_f64()).collect();
+        assert_eq!(values, [wanted], "{family} {labels}\n{text}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mlflows_clients_score_rows_in_every_form() -> Result<()> {
+    let scene = Scene::new()?;
+    let host = host_with_models(&scene, "[inference]\ninvocations = \"sums\"\n").await?;
+    let wanted = json!({ "predictions": [[10.0], [26.0]] });
+    let (first, second) = (json!([1, 2, 3, 4]), json!([5, 6, 7, 8]));
+    let named = |row: [u8; 4]| json!({ "a": row[0], "b": row[1], "c": row[2], "d": row[3] });
+    for asked in [
+        json!({ "instances": [first, second] }),
+        json!({ "inputs": { "x": [first, second] } }),
+        json!({ "dataframe_split": { "columns": ["a", "b", "c", "d"], "data": [first, second] } }),
+        json!({ "dataframe_records": [named([1, 2, 3, 4]), named([5, 6, 7, 8])] }),
+    ] {
+        assert_eq!(
+            host.api.post("/models/sums/invocations", &asked).await?,
+            wanted,
+            "{asked}"
+        );
+        assert_eq!(host.api.post("/invocations", &asked).await?, wanted, "{asked}");
+    }
+    assert_eq!(host.api.get_raw("/ping").await?.0, 200);
+    assert_eq!(host.api.get_raw("/models/sums/ping").await?.0, 200);
+    let (status, text) = host
+        .api
+        .post_raw("/models/none/invocations", br#"{"inputs":[1]}"#.to_vec())
+        .await?;
+    assert_eq!(status, 404, "{text}");
+    assert!(text.contains("RESOURCE_DOES_NOT_EXIST"), "{text}");
+    let (status, text) = host
+        .api
+        .post_raw("/invocations", br#"{"inputs":[["a"]]}"#.to_vec())
+        .await?;
+    assert_eq!(status, 400, "{text}");
+    assert!(
+        text.contains("found `a`, allowed for `FP32` are numbers"),
+        "{text}"
     );
     Ok(())
 }
