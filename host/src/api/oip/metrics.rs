@@ -69,8 +69,11 @@ const FAMILIES: [Family; 6] = [
     },
 ];
 
+/// A name, what it stands for, and its value.
+type Figure = (&'static str, &'static str, fn(&ModelStatistics) -> f64);
+
 /// Triton's names, in microseconds, and what they are of.
-const TRITONS: [(&str, &str, fn(&ModelStatistics) -> f64); 7] = [
+const TRITONS: [Figure; 7] = [
     (
         "nv_inference_request_success",
         "Number of successful inference requests",

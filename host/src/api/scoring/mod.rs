@@ -21,11 +21,11 @@ use crate::inference::open_inference::ModelInferRequest;
 /// Whether a path may be one of these; a function's route may be as well.
 pub fn is_scoring(path: &str) -> bool {
     let mut parts = path.split('/').skip(1);
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some("ping" | "invocations"), None, ..) => true,
-        (Some("models"), Some(_), Some("ping" | "invocations"), None) => true,
-        _ => false,
-    }
+    matches!(
+        (parts.next(), parts.next(), parts.next(), parts.next()),
+        (Some("ping" | "invocations"), None, ..)
+            | (Some("models"), Some(_), Some("ping" | "invocations"), None)
+    )
 }
 
 /// The routes.

@@ -70,8 +70,8 @@ fn shown(job: &Value, colours: bool) -> String {
 /// What was asked for.
 fn terms(terms: &Value) -> String {
     let asked = terms.as_object().into_iter().flatten();
-    let asked =
-        asked.filter(|(name, value)| !value.is_null() && !(name.as_str() == "priority" && **value == 0));
+    let is_usual = |name: &str, value: &Value| value.is_null() || (name == "priority" && *value == 0);
+    let asked = asked.filter(|(name, value)| !is_usual(name, value));
     asked
         .map(|(name, value)| {
             format!(

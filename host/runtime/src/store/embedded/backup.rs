@@ -117,13 +117,16 @@ impl Frozen for Moment {
     }
 }
 
-/// A part of a keyspace, and after which key the next one begins; none after the last keyspace.
+/// A part of a keyspace, and after which key the next one begins, where there is more of that keyspace.
+type Read = (Part, Option<Vec<u8>>);
+
+/// Reads on; none after the last keyspace.
 fn read(
     core: &Core,
     snapshot: &Snapshot,
     nth: usize,
     after: Option<Vec<u8>>,
-) -> Result<Option<(Part, Option<Vec<u8>>)>, StoreError> {
+) -> Result<Option<Read>, StoreError> {
     let keyspaces = core.keyspaces();
     let Some((name, keyspace)) = keyspaces.get(nth) else {
         return Ok(None);
