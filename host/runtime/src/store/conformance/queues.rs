@@ -40,7 +40,7 @@ async fn events_come_whole_and_in_the_order_of_their_commits(store: Arc<dyn Stor
         }]))
         .await
         .unwrap();
-    let first = store.claim("q", 1, SHORT).await.unwrap();
+    let first = store.claim("q", 1, LONG).await.unwrap();
     assert_eq!((&*first[0].event, first[0].attempt), (&*event("1"), 1));
     assert_eq!(first[0].receipt.queue, "q");
     let rest = claim_all(&*store, "q").await;
@@ -134,7 +134,7 @@ async fn what_is_given_back_comes_first_with_its_attempt(store: Arc<dyn Store>, 
         .commit(events([enqueue("q", "1"), third, enqueue("q", "3")]))
         .await
         .unwrap();
-    let claimed = store.claim("q", 2, SHORT).await.unwrap();
+    let claimed = store.claim("q", 2, LONG).await.unwrap();
     store.unclaim(&receipts(&claimed)).await.unwrap();
     let again = claim_all(&*store, "q").await;
     assert_eq!(ids(&again), ["1", "2", "3"]);
@@ -195,7 +195,7 @@ async fn settling_and_trying_again_is_one_commit(store: Arc<dyn Store>, _: Load)
         .commit(events([enqueue("q", "1"), enqueue("q", "2")]))
         .await
         .unwrap();
-    let claimed = store.claim("q", 1, SHORT).await.unwrap();
+    let claimed = store.claim("q", 1, LONG).await.unwrap();
     let again = Enqueue {
         attempt: 2,
         ..enqueue("q", "1")
