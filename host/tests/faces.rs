@@ -29,6 +29,7 @@ async fn start(change: impl FnOnce(&mut Config)) -> Started {
     };
     config.gateway.listen.set_port(0);
     config.s3.listen.set_port(0);
+    config.inference.listen.set_port(0);
     config.worker.start = false;
     config.worker.token = Some("secret".into());
     change(&mut config);

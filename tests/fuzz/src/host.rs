@@ -37,6 +37,7 @@ impl Running {
         };
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         (config.gateway.listen, config.s3.listen) = (anywhere, anywhere);
+        config.inference.listen = anywhere;
         config.worker.start = false;
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let host = runtime.block_on(Host::start(config, None)).expect("a host");
