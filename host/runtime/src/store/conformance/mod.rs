@@ -191,9 +191,16 @@ async fn contents(store: &dyn Store, bucket: &str, key: &str) -> Option<Vec<u8>>
     Some(reader.read_at(0, usize::MAX / 2).await.unwrap().to_vec())
 }
 
-/// All that a queue has to hand out, which is something.
+/// All that a queue has to hand out, which is something: a claim may return with the first that comes.
 async fn claim_all(store: &dyn Store, queue: &str) -> Vec<Delivery> {
-    store.claim(queue, 10_000, LONG).await.unwrap()
+    let mut all = store.claim(queue, 10_000, LONG).await.unwrap();
+    loop {
+        let more = store.claim(queue, 10_000, SHORT).await.unwrap();
+        if more.is_empty() {
+            return all;
+        }
+        all.extend(more);
+    }
 }
 
 /// Whether a queue has nothing to hand out.
