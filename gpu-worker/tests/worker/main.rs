@@ -17,12 +17,13 @@ use tidegate_worker::inference::runtime;
 use tonic::Code;
 use tonic::transport::Channel;
 
+/// So many epochs that there are more checkpoints than kills wait for, however fast the machine is.
 fn config() -> serde_json::Value {
     json!({
         "model": "ranker",
         "dataset": {"bucket": "data", "prefix": "features/d/"},
         "output": {"bucket": "models", "prefix": "ranker/m/"},
-        "embedding_dim": 16, "towers": [32, 16], "batch_size": 64, "max_epochs": 6, "patience": 6, "device": "cpu",
+        "embedding_dim": 16, "towers": [32, 16], "batch_size": 64, "max_epochs": 20, "patience": 20, "device": "cpu",
     })
 }
 

@@ -134,7 +134,7 @@ async fn what_is_given_back_comes_first_with_its_attempt(store: Arc<dyn Store>, 
         .commit(events([enqueue("q", "1"), third, enqueue("q", "3")]))
         .await
         .unwrap();
-    let claimed = store.claim("q", 2, LONG).await.unwrap();
+    let claimed = store.claim("q", 2, SHORT).await.unwrap();
     store.unclaim(&receipts(&claimed)).await.unwrap();
     let again = claim_all(&*store, "q").await;
     assert_eq!(ids(&again), ["1", "2", "3"]);
