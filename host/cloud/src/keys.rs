@@ -189,9 +189,9 @@ pub(crate) fn large(blob: &str) -> Key {
     spread_out("v", blob, blob)
 }
 
-/// A queue that nobody takes from for now.
+/// A queue that nobody takes from for now; its name may be empty, which a key may not.
 pub(crate) fn retired(queue: &str) -> Key {
-    spread_out("r", queue, queue)
+    spread_out("r", queue, &format!("={queue}"))
 }
 
 /// The partitions of a kind of rows that is spread out.

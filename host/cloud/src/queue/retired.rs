@@ -54,6 +54,7 @@ impl Core {
 
     async fn sweep_queue(&self, row: &Item, at: u64) -> Result<(), StoreError> {
         let queue = text_of(row, "sk").unwrap_or_default();
+        let queue = queue.strip_prefix('=').unwrap_or(queue);
         let is_empty = self.depth(queue).await? == Depth::default();
         if !is_empty || !self.take_row(&keys::retired(queue), at).await? {
             return Ok(());
