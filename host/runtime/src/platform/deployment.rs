@@ -10,7 +10,7 @@ use super::{Handles, Platform, engine_error};
 use crate::deploy::{self, Deployable, Deployed, Places, Source};
 use crate::effects::Draft;
 use crate::manifest::{Function, Manifest, Mistakes, queue_of};
-use crate::sandbox::{Pool, Sandbox, forget_code};
+use crate::sandbox::{Pool, Sandbox, forget_code, sha256_hex};
 use crate::store::{CommitError, Condition, Depth, Order, Publication, StateWrite, StoreError, Unit};
 
 /// Apps that are read back at the start.
@@ -303,8 +303,21 @@ impl Platform {
         }
         let object = self.services.store.open(COMPONENTS, digest).await?;
         let object = object.ok_or_else(|| StoreError(format!("component `{digest}` is missing")))?;
-        Ok(Source::Bytes(read_all(object.as_ref()).await?.into()))
+        let bytes = read_all(object.as_ref()).await?;
+        verify(digest, &bytes)?;
+        Ok(Source::Bytes(bytes.into()))
     }
+}
+
+/// Refuses bytes that are not the component that was deployed.
+fn verify(digest: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    let found = sha256_hex(bytes);
+    if found == digest {
+        return Ok(());
+    }
+    Err(StoreError(format!(
+        "component `{digest}` is damaged: its bytes have the SHA-256 `{found}`"
+    )))
 }
 
 async fn read_all(object: &dyn crate::store::ObjectReader) -> Result<Vec<u8>, StoreError> {

@@ -204,7 +204,7 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
 }
 
 /// The folder that `cargo xtask functions` fills.
-fn components() -> PathBuf {
+pub fn components() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("functions");
     assert!(
         folder.join("tidegate_guests_tasks.wasm").exists(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tidegate_runtime::Traffic;
 use tidegate_runtime::platform::KEPT;
+use tidegate_runtime::store::{Condition, Publication, Unit};
 
 use crate::bench::{Bench, until};
 
@@ -124,4 +125,46 @@ async fn of_a_function_that_is_gone_the_latest_version_stays() {
     let again = bench.platform.versions(Some("gone")).await.unwrap();
     let numbers: Vec<u64> = again.iter().map(|version| version.version).collect();
     assert_eq!(numbers, [3, 4], "no number is given twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_is_not_what_was_deployed_is_not_run_and_its_neighbours_go_on() {
+    let bench = Bench::with(
+        "[app]\nname = \"pages\"\n[[function]]\nname = \"plain\"\ncomponent = \"tidegate_plain_http.wasm\"\n\
+         trigger = [{ http = { route = \"/plain\" } }]\n[[function]]\nname = \"web\"\n\
+         component = \"tidegate_guests_web.wasm\"\ntrigger = [{ http = { route = \"/say/{what}\" } }]\n\
+         grants.events.emit = [\"Do\"]\n",
+    )
+    .await;
+    let versions = bench.platform.versions(Some("plain")).await.unwrap();
+    let store = bench.platform.store();
+    let mut stage = store.stage().await.unwrap();
+    // Another component, which would load.
+    let other = std::fs::read(crate::bench::components().join("hello_http.wasm")).unwrap();
+    stage.write(other.into()).await.unwrap();
+    let overwritten = Publication {
+        bucket: "$components".into(),
+        key: versions[0].digest.clone(),
+        staged: Some(stage.finish().await.unwrap()),
+        content_type: None,
+        user: Default::default(),
+        condition: Condition::None,
+    };
+    let objects = vec![overwritten];
+    store
+        .commit(Unit {
+            objects,
+            ..Unit::default()
+        })
+        .await
+        .unwrap();
+    let bench = bench.restart(|_| {}).await;
+    let running: Vec<String> = bench
+        .platform
+        .functions()
+        .into_iter()
+        .map(|function| function.name)
+        .collect();
+    assert_eq!(running, ["web"]);
+    assert_eq!(bench.get("/say/hello").await.0, 200);
 }
