@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 use aws_sdk_s3::primitives::{ByteStream, Length};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use tidegate_runtime::clock::SystemClock;
 use tidegate_runtime::store::{Extent, Refill, RefillError, StoreError};
 
 use crate::blobs::place;
@@ -28,7 +29,7 @@ const PIECES: u64 = 10_000;
 /// Begins to make a store of the back-up with this sum, or goes on with it where that was broken off.
 pub async fn refill(settings: Settings, sum: &str) -> Result<Box<dyn Refill>, RefillError> {
     let unusable = |error: &dyn std::fmt::Display| RefillError::Unusable(error.to_string());
-    let core = Core::new(settings).await;
+    let core = Core::new(settings, Arc::new(SystemClock)).await;
     core.prepare().await.map_err(|error| unusable(&error))?;
     let table = &core.settings.table;
     let goes_on = core

@@ -40,6 +40,7 @@ pub(crate) struct Core {
     /// For buckets of others.
     pub(crate) attached: BTreeMap<String, aws_sdk_s3::Client>,
     pub(crate) sqs: aws_sdk_sqs::Client,
+    clock: Arc<dyn Clock>,
     pub(crate) stamps: Stamps,
     calls: Calls,
     pub(crate) queues: Queues,
@@ -52,7 +53,12 @@ pub(crate) struct Core {
 impl Cloud {
     /// Opens the store; what dead hosts left undone is looked for from now on.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
-        let core = Core::new(settings).await;
+        Self::open_with_clock(settings, Arc::new(SystemClock)).await
+    }
+
+    /// Opens the store by another clock.
+    pub async fn open_with_clock(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let core = Core::new(settings, clock).await;
         core.prepare().await?;
         let (holding, sweeping) = (core.clone().keep_holding(), core.clone().sweep_for_ever());
         Ok(Self::with(core, async { _ = tokio::join!(holding, sweeping) }))
@@ -61,7 +67,7 @@ impl Cloud {
     /// Opens a store that is there, for a process that stands still between the works that it is handed: nothing is
     /// looked for by itself, and only what it holds is kept from others.
     pub async fn open_handed(settings: Settings) -> Self {
-        let core = Core::new(settings).await;
+        let core = Core::new(settings, Arc::new(SystemClock)).await;
         Self::with(core.clone(), core.keep_holding())
     }
 
@@ -97,7 +103,7 @@ impl Cloud {
 }
 
 impl Core {
-    pub(crate) async fn new(settings: Settings) -> Arc<Self> {
+    pub(crate) async fn new(settings: Settings, clock: Arc<dyn Clock>) -> Arc<Self> {
         let calls = Calls::default();
         let Clients {
             dynamo,
@@ -111,7 +117,8 @@ impl Core {
             s3,
             attached,
             sqs,
-            stamps: Stamps::new(rand::random()),
+            stamps: Stamps::new(rand::random(), clock.clone()),
+            clock,
             calls,
             queues: Queues::default(),
             finished: Arc::default(),
@@ -121,7 +128,7 @@ impl Core {
     }
 
     pub(crate) fn now(&self) -> u64 {
-        SystemClock.now_ms()
+        self.clock.now_ms()
     }
 
     /// A new name, which sorts by time.

@@ -165,11 +165,12 @@ impl Core {
 
     /// The values of [`CLAIM`] and [`FREE`].
     pub(super) fn claim_values(&self, claim: u64) -> Item {
-        let now = self.now();
+        let (now, visibility) = (self.now(), self.settings.visibility.as_millis() as u64);
         values([
             (":c", number(claim)),
-            (":u", number(now + self.settings.visibility.as_millis() as u64)),
+            (":u", number(now + visibility)),
             (":now", number(now)),
+            (":far", number(now + 2 * visibility)),
         ])
     }
 
@@ -218,8 +219,10 @@ impl Core {
 
 /// Claims a row.
 pub(super) const CLAIM: &str = "SET claim = :c, held = :u";
-/// The row is there, due, and nobody's.
-pub(super) const FREE: &str = "attribute_exists(pk) AND (attribute_not_exists(held) OR held < :now) AND \
+/// The row is there, due, and nobody's. A claim that says to last longer than any does is of a host whose clock is ahead: its
+/// message came to us, so it has gone silent.
+pub(super) const FREE: &str = "attribute_exists(pk) AND \
+                               (attribute_not_exists(held) OR held < :now OR held > :far) AND \
                                (attribute_not_exists(due) OR due <= :now)";
 
 async fn nap_for(time: Option<Duration>) {

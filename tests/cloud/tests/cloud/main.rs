@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backup;
+mod clocks;
 mod contract;
 mod declared;
 mod faults;
