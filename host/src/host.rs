@@ -82,7 +82,7 @@ impl Host {
         let platform = platform_config(&config, &spans);
         let faces = faces(config, platform, store, Arc::new(metrics)).await?;
         make_buckets(&faces).await?;
-        if faces.config.store == StoreConfig::Embedded {
+        if faces.config.store.is_embedded() {
             // Nobody else is on this store: whose host is not there any more is not there either.
             faces.platform.jobs().give_orphans_back().await?;
         }

@@ -13,7 +13,7 @@ use tidegate_runtime::sandbox::{Pool, Sandbox, portable_code};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use crate::config::{Config, StoreConfig};
+use crate::config::Config;
 
 /// Where the host is in a package, by the name that Lambda starts.
 pub const BOOTSTRAP: &str = "bootstrap";
@@ -47,7 +47,7 @@ pub struct Package(BTreeMap<String, Vec<u8>>);
 impl Package {
     /// Gathers a package; the mistakes of the manifest, its components and the configuration are told.
     pub fn gather(sources: &Sources) -> Result<Self> {
-        if let StoreConfig::Embedded = Config::load(&sources.config)?.store {
+        if Config::load(&sources.config)?.store.is_embedded() {
             let config = sources.config.display();
             bail!(
                 "{config}: `store.kind` is `\"embedded\"`, expected `\"aws\"`: a Lambda function keeps nothing"

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use tidegate_cloud::Cloud;
+use tidegate_cloud::{Buckets, Cloud, Settings};
 use tidegate_runtime::store::embedded::{self, Embedded};
-use tidegate_runtime::store::{Refill, Store, StoreError};
+use tidegate_runtime::store::{Depots, Refill, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::config::{Config, StoreConfig};
@@ -27,7 +27,7 @@ pub struct Opened {
 /// Opens the store.
 pub async fn open(config: &Config) -> Result<Opened> {
     match &config.store {
-        StoreConfig::Embedded => embedded(config).await,
+        StoreConfig::Embedded(objects) => embedded(config, objects.as_deref()).await,
         StoreConfig::Aws(settings) => {
             let settings = settings.as_ref().clone();
             let store = Cloud::open(settings)
@@ -50,23 +50,46 @@ pub async fn open(config: &Config) -> Result<Opened> {
 /// An empty store in the place that the configuration names, which takes in the back-up with this sum.
 pub async fn refill(config: &Config, sum: &str) -> Result<Box<dyn Refill>> {
     match &config.store {
-        StoreConfig::Embedded => {
+        StoreConfig::Embedded(objects) => {
             let folder = std::path::absolute(&config.data_dir)?;
             make_folder(&folder)?;
-            Ok(embedded::refill(&folder.join(FOLDER))?)
+            let buckets = buckets(objects.as_deref()).await?;
+            let place = folder.join(FOLDER);
+            Ok(match depots(&buckets) {
+                Some(depots) => embedded::refill_beside(&place, depots)?,
+                None => embedded::refill(&place)?,
+            })
         }
         StoreConfig::Aws(settings) => Ok(tidegate_cloud::refill(settings.as_ref().clone(), sum).await?),
     }
 }
 
-async fn embedded(config: &Config) -> Result<Opened> {
+async fn embedded(config: &Config, objects: Option<&Settings>) -> Result<Opened> {
     let folder = config.data_dir.join(FOLDER);
-    let place = folder.clone();
-    let opened = tokio::task::spawn_blocking(move || Embedded::open(&place)).await?;
-    let opened = opened.with_context(|| format!("cannot open the store in `{}`", folder.display()))?;
+    let (place, buckets) = (folder.clone(), buckets(objects).await?);
+    let opening = tokio::task::spawn_blocking(move || match depots(&buckets) {
+        Some(depots) => Embedded::open_beside(&place, depots),
+        None => Embedded::open(&place),
+    });
+    let opened = opening
+        .await?
+        .with_context(|| format!("cannot open the store in `{}`", folder.display()))?;
     Ok(Opened {
         failure: opened.failure(),
         store: Arc::new(opened),
         shared: None,
     })
+}
+
+/// Where an embedded store's objects are to lie, if not in its folder.
+async fn buckets(objects: Option<&Settings>) -> Result<Option<Buckets>> {
+    let Some(settings) = objects else { return Ok(None) };
+    let opened = Buckets::open(settings).await;
+    let opened = opened.context("cannot use the bucket of `store.objects`")?;
+    tracing::info!(bucket = settings.bucket, "the bytes of objects are in S3");
+    Ok(Some(opened))
+}
+
+fn depots(buckets: &Option<Buckets>) -> Option<&dyn Depots> {
+    buckets.as_ref().map(|buckets| buckets as &dyn Depots)
 }

@@ -12,7 +12,6 @@ use tidegate_runtime::store::{Frozen, ObjectMeta, ObjectReader, Part, StoreError
 use tokio_util::sync::DropGuard;
 
 use crate::attached::is_outside;
-use crate::blobs::place;
 use crate::failure;
 use crate::hold::LOOK;
 use crate::items::{Item, number_of, text_of};
@@ -97,11 +96,11 @@ impl Frozen for Moment {
     }
 
     async fn blob(&self, name: &str) -> Result<Arc<dyn ObjectReader>, StoreError> {
-        let head = self.core.s3.head_object().bucket(&self.core.settings.bucket);
-        let found = head.key(place(name)).send().await.map_err(failure::of("S3"))?;
+        let size = self.core.blobs.size(name).await?;
+        let missing = || StoreError(format!("the blob `{}` is missing", name.escape_debug()));
         let meta = ObjectMeta {
             key: name.to_owned(),
-            size: found.content_length.unwrap_or_default().unsigned_abs(),
+            size: size.ok_or_else(missing)?,
             etag: String::new(),
             content_type: None,
             modified: self.at,

@@ -60,6 +60,16 @@ impl Clients {
     }
 }
 
+/// The client of S3 alone.
+pub(crate) async fn of_objects(settings: &Settings, calls: &Calls) -> aws_sdk_s3::Client {
+    s3(
+        &shared(settings).await,
+        settings.endpoints.s3.as_deref(),
+        None,
+        calls,
+    )
+}
+
 async fn shared(settings: &Settings) -> SdkConfig {
     let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
     let mut loader = aws_config::defaults(BehaviorVersion::latest())

@@ -7,8 +7,6 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableDescription,
     TableStatus, TimeToLiveSpecification,
 };
-use aws_sdk_s3::operation::head_bucket::HeadBucketError;
-use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use tidegate_runtime::store::StoreError;
 
 use crate::failure;
@@ -53,7 +51,7 @@ impl Core {
             table: table.clone(),
             source,
         })?;
-        let buckets = self.prepare_bucket().await;
+        let buckets = self.blobs.prepare().await;
         buckets.map_err(|source| OpenError::Bucket {
             bucket: bucket.clone(),
             source,
@@ -139,46 +137,6 @@ impl Core {
             tracing::warn!(%error, "the table's time to live is not set");
         }
         Ok(())
-    }
-
-    async fn prepare_bucket(&self) -> Result<(), StoreError> {
-        let bucket = &self.settings.bucket;
-        match self.s3.head_bucket().bucket(bucket).send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(HeadBucketError::is_not_found) =>
-            {
-                self.make_bucket().await
-            }
-            Err(error) => Err(failure::of("S3")(error)),
-        }
-    }
-
-    async fn make_bucket(&self) -> Result<(), StoreError> {
-        let region = self.s3.config().region().map(ToString::to_string);
-        // The first region must not be named.
-        let place = region.filter(|region| region != "us-east-1").map(|region| {
-            CreateBucketConfiguration::builder()
-                .location_constraint(BucketLocationConstraint::from(region.as_str()))
-                .build()
-        });
-        let create = self.s3.create_bucket().bucket(&self.settings.bucket);
-        match create.set_create_bucket_configuration(place).send().await {
-            Ok(_) => {
-                tracing::info!(bucket = self.settings.bucket, "made the bucket");
-                Ok(())
-            }
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_bucket_already_owned_by_you()) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(failure::of("S3")(error)),
-        }
     }
 }
 

@@ -10,7 +10,6 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use tidegate_runtime::clock::SystemClock;
 use tidegate_runtime::store::{Extent, Refill, RefillError, StoreError};
 
-use crate::blobs::place;
 use crate::failure;
 use crate::hold::holder;
 use crate::items::{Item, text_of};
@@ -78,7 +77,7 @@ impl Refill for Refilled {
     }
 
     async fn blob(&mut self, name: &str, bytes: Extent<'_>) -> Result<(), StoreError> {
-        self.core.upload(&place(name), bytes).await
+        self.core.upload(&self.core.blobs.key(name), bytes).await
     }
 
     async fn finish(self: Box<Self>) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backup::Moment;
+use crate::bucket::Bucket;
 use crate::calls::Calls;
 use crate::clients::Clients;
 use crate::hold::Seen;
@@ -25,6 +26,8 @@ use crate::stamps::Stamps;
 
 /// Units that are committed at one time; more wait for their turn.
 const COMMITS: usize = 64;
+/// What the keys of blobs begin with.
+const BLOBS: &str = "blobs/";
 
 /// The store of many hosts.
 pub struct Cloud {
@@ -37,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) dynamo: aws_sdk_dynamodb::Client,
     pub(crate) s3: aws_sdk_s3::Client,
+    /// Bytes of objects, and large values.
+    pub(crate) blobs: Bucket,
     /// For buckets of others.
     pub(crate) attached: BTreeMap<String, aws_sdk_s3::Client>,
     pub(crate) sqs: aws_sdk_sqs::Client,
@@ -111,10 +116,16 @@ impl Core {
             attached,
             sqs,
         } = Clients::new(&settings, &calls).await;
+        let blobs = Bucket {
+            s3: s3.clone(),
+            name: settings.bucket.clone(),
+            prefix: BLOBS.to_owned(),
+        };
         Arc::new(Self {
             settings,
             dynamo,
             s3,
+            blobs,
             attached,
             sqs,
             stamps: Stamps::new(rand::random(), clock.clone()),

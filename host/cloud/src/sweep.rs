@@ -121,7 +121,7 @@ impl Core {
 
     /// Removes a blob, and then the row by which it was found.
     async fn remove_with(&self, blob: &str, row: &Item) -> Result<(), StoreError> {
-        self.remove_blob(blob).await?;
+        self.blobs.remove(blob).await?;
         let part = |name| text_of(row, name).unwrap_or_default().to_owned();
         self.remove_row(&Key {
             pk: part("pk"),
@@ -132,7 +132,7 @@ impl Core {
 
     /// Removes bytes that were put into the bucket for a row that is gone.
     pub(crate) async fn forget_staged(&self, blob: &str) -> Result<(), StoreError> {
-        self.remove_blob(blob).await?;
+        self.blobs.remove(blob).await?;
         self.remove_row(&keys::staged(blob)).await
     }
 

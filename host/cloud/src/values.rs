@@ -52,7 +52,7 @@ impl Core {
         }
         let name = self.new_id();
         self.note_staged(&name).await?;
-        self.put_blob(&name, value).await?;
+        self.blobs.put(&name, value).await?;
         Ok(Stored::Blob(name))
     }
 
@@ -68,7 +68,7 @@ impl Core {
     pub(crate) async fn fetch(&self, stored: &Stored) -> Result<Bytes, StoreError> {
         match stored {
             Stored::Inline(value) => Ok(value.clone()),
-            Stored::Blob(name) => self.get_blob(name, None).await,
+            Stored::Blob(name) => self.blobs.get(name, None).await,
         }
     }
 

@@ -72,13 +72,18 @@ pub enum InvokeMode {
 /// The store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreConfig {
-    /// In the data folder, for one host.
-    Embedded,
+    /// In the data folder, for one host; the bytes of objects in S3, where that is told.
+    Embedded(Option<Box<Settings>>),
     /// In Amazon's services, or others that speak as they do, for many hosts.
     Aws(Box<Settings>),
 }
 
 impl StoreConfig {
+    /// Whether it is one host's own.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self, Self::Embedded(_))
+    }
+
     /// What a host handles of the events that wait.
     pub fn handles(&self) -> Handles {
         match self {
@@ -90,7 +95,7 @@ impl StoreConfig {
     /// What a back-up of it says that it is of.
     pub fn layout(&self) -> &'static str {
         match self {
-            Self::Embedded => tidegate_runtime::store::embedded::LAYOUT,
+            Self::Embedded(_) => tidegate_runtime::store::embedded::LAYOUT,
             Self::Aws(_) => tidegate_cloud::LAYOUT,
         }
     }
@@ -98,7 +103,7 @@ impl StoreConfig {
     /// Buckets of others, by their names here.
     pub fn attached(&self) -> BTreeMap<String, Attached> {
         match self {
-            Self::Embedded => BTreeMap::new(),
+            Self::Embedded(_) => BTreeMap::new(),
             Self::Aws(settings) => settings.attached.clone(),
         }
     }
@@ -320,8 +325,14 @@ fn read(from: &mut Reader) -> Config {
 
 fn read_store(from: &mut Reader) -> StoreConfig {
     let kind = from.word("store.kind", &["embedded", "aws"]);
-    let bucket = match kind {
-        "aws" => from.needed("store.bucket", "a store in AWS keeps its objects there"),
+    let places: &[&str] = match kind {
+        "aws" => &["s3"],
+        _ => &["files", "s3"],
+    };
+    let objects = from.word("store.objects", places);
+    let bucket = match (kind, objects) {
+        ("aws", _) => from.needed("store.bucket", "a store in AWS keeps its objects there"),
+        (_, "s3") => from.needed("store.bucket", "`store.objects` is `\"s3\"`"),
         _ => from.text("store.bucket").unwrap_or_default(),
     };
     let settings = Settings {
@@ -341,7 +352,7 @@ fn read_store(from: &mut Reader) -> StoreConfig {
     };
     match kind {
         "aws" => StoreConfig::Aws(Box::new(settings)),
-        _ => StoreConfig::Embedded,
+        _ => StoreConfig::Embedded((objects == "s3").then(|| Box::new(settings))),
     }
 }
 

@@ -72,6 +72,27 @@ fn a_store_in_aws_needs_a_bucket_and_takes_other_services() {
 }
 
 #[test]
+fn an_embedded_store_may_have_its_objects_in_s3() {
+    let parse = |text: &str| Config::parse(text, "t.toml");
+    let message = parse("[store]\nobjects = \"s3\"").unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "t.toml: `store.bucket` is missing: `store.objects` is `\"s3\"`"
+    );
+    let message = parse("[store]\nkind = \"aws\"\nbucket = \"b\"\nobjects = \"files\"").unwrap_err();
+    assert_eq!(
+        message.to_string(),
+        "t.toml: `store.objects` is `\"files\"`, expected `\"s3\"`"
+    );
+    let text = "[store]\nobjects = \"s3\"\nbucket = \"acme\"\ns3 = \"http://s3\"\n";
+    let StoreConfig::Embedded(Some(settings)) = parse(text).unwrap().store else {
+        panic!("not in S3");
+    };
+    assert_eq!(settings.bucket, "acme");
+    assert_eq!(parse("").unwrap().store, StoreConfig::Embedded(None));
+}
+
+#[test]
 fn buckets_of_others_are_attached_to_a_store_in_aws() {
     let parse = |text: &str| Config::parse(text, "t.toml");
     let store = "[store]\nkind = \"aws\"\nbucket = \"b\"\n";

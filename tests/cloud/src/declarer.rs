@@ -43,6 +43,14 @@ impl Declarer {
         }
     }
 
+    /// The keys in the bucket, up to a thousand.
+    pub async fn keys(&self) -> Result<Vec<String>> {
+        let list = self.s3.list_objects_v2().bucket(&self.bucket).send().await;
+        let found = list.context("cannot list the bucket")?;
+        let keys = found.contents().iter().filter_map(|object| object.key());
+        Ok(keys.map(str::to_owned).collect())
+    }
+
     /// Puts a component into the bucket.
     pub async fn put(&self, key: &str, component: Vec<u8>) -> Result<()> {
         let put = self.s3.put_object().bucket(&self.bucket).key(key);

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use axum::extract::{Path as Named, State};
@@ -56,6 +56,8 @@ pub struct Lambda {
 struct Desk {
     events: tokio::sync::Mutex<mpsc::UnboundedReceiver<(String, Value)>>,
     waiting: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
+    /// When the first invocation was handed out.
+    first: OnceLock<Instant>,
 }
 
 impl Lambda {
@@ -65,6 +67,7 @@ impl Lambda {
         let desk = Arc::new(Desk {
             events: tokio::sync::Mutex::new(queued),
             waiting: Mutex::default(),
+            first: OnceLock::new(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -146,6 +149,11 @@ impl Lambda {
         }
     }
 
+    /// When it was handed its first invocation; none before.
+    pub fn first_handed(&self) -> Option<Instant> {
+        self.desk.first.get().copied()
+    }
+
     /// What it logged.
     pub fn told(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
@@ -183,6 +191,7 @@ async fn next(State(desk): State<Arc<Desk>>) -> Response {
     let Some((id, event)) = next else {
         return StatusCode::GONE.into_response();
     };
+    desk.first.get_or_init(Instant::now);
     let headers = [
         ("lambda-runtime-aws-request-id", id),
         ("lambda-runtime-deadline-ms", "4102444800000".into()),

@@ -14,11 +14,13 @@ mod backup;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod declarations;
+mod depot;
 pub mod embedded;
 pub mod memory;
 
 pub use backup::{Extent, Frozen, Part, Refill, RefillError};
 pub use declarations::{Declaration, Declarations, Lying};
+pub use depot::{Depot, Depots, Keep};
 
 /// Tables whose name starts with this belong to the platform; a manifest cannot grant them.
 pub const SYSTEM_PREFIX: char = '$';

@@ -156,7 +156,7 @@ async fn a_store_whose_services_were_destroyed_comes_back_and_does_what_waited_o
 }
 
 /// Pours a moment into an empty store, by way of a file.
-async fn pour(
+pub(crate) async fn pour(
     mut frozen: Box<dyn Frozen>,
     mut into: Box<dyn Refill>,
     scratch: &Path,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backup;
+mod beside;
 mod clocks;
 mod contract;
 mod declared;

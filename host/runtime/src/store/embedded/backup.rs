@@ -11,8 +11,10 @@ use fjall::{Keyspace, Readable as _, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use super::Core;
-use super::blobs::{Blobs, blocking};
+use super::blobs::Blobs;
+use super::files::blocking;
 use super::janitor::Chore;
+use super::opening::DEPOT_KEY;
 use super::rows::ObjectRow;
 use crate::store::{Frozen, ObjectMeta, ObjectReader, Part, StoreError};
 
@@ -101,9 +103,7 @@ impl Frozen for Moment {
 
     async fn blob(&self, name: &str) -> Result<Arc<dyn ObjectReader>, StoreError> {
         let missing = || StoreError(format!("the blob `{}` is missing", name.escape_debug()));
-        let size = std::fs::metadata(self.core.blobs.path(name)?)
-            .map_err(|_| missing())?
-            .len();
+        let size = self.core.blobs.size(name).await?.ok_or_else(missing)?;
         let meta = ObjectMeta {
             key: name.to_owned(),
             size,
@@ -135,6 +135,10 @@ fn read(
     let (mut part, mut bytes) = (Part::default(), 0);
     for row in snapshot.range::<Vec<u8>, _>(keyspace, (from, Bound::Unbounded)) {
         let (key, value) = row.into_inner().map_err(StoreError::new)?;
+        // Where the bytes lie is no part of what is restored: that store has a depot of its own.
+        if *name == "meta" && *key == *DEPOT_KEY.as_bytes() {
+            continue;
+        }
         if *name == "objects" {
             part.blobs.push(ObjectRow::decode(&value)?.blob);
         }

@@ -1,4 +1,5 @@
-//! The embedded store: one folder with a database for state, index and queues, and a file for each blob.
+//! The embedded store: one folder with a database for state, index and queues, and a file for each blob, unless the
+//! blobs are to lie elsewhere.
 //!
 //! A commit goes to the [`writer`], which checks it, puts it with others in one [`group`], syncs the
 //! database's journal once and answers them all. Claims are served from [`queue`] heads in memory; objects
@@ -7,6 +8,7 @@
 mod backup;
 mod blobs;
 mod cache;
+mod files;
 mod group;
 mod janitor;
 mod lanes;
@@ -33,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::backup::LAYOUT;
 pub use self::opening::OpenError;
-pub use self::refill::refill;
+pub use self::refill::{refill, refill_beside};
 
 use self::backup::Moment;
 use self::blobs::Blobs;
@@ -43,8 +45,8 @@ use self::janitor::Chore;
 use self::queue::Queues;
 use self::writer::Request;
 use super::{
-    CommitError, Delivery, Depth, Frozen, ObjectMeta, ObjectReader, Order, Page, Receipt, StageWriter,
-    Staged, Store, StoreError, Unit, Versioned,
+    CommitError, Delivery, Depots, Depth, Frozen, ObjectMeta, ObjectReader, Order, Page, Receipt,
+    StageWriter, Staged, Store, StoreError, Unit, Versioned,
 };
 use crate::clock::{Clock, SystemClock};
 
@@ -89,12 +91,21 @@ struct Core {
 impl Embedded {
     /// Opens the store in a folder, which is created if need be.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Self::open_with_clock(dir, Arc::new(SystemClock))
+        Self::start(dir, None, Arc::new(SystemClock))
+    }
+
+    /// Opens the store with the bytes of its objects in another place than the folder.
+    pub fn open_beside(dir: &Path, depots: &dyn Depots) -> Result<Self, OpenError> {
+        Self::start(dir, Some(depots), Arc::new(SystemClock))
     }
 
     /// Opens the store by another clock.
     pub fn open_with_clock(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let (core, counter) = Core::open(dir, clock)?;
+        Self::start(dir, None, clock)
+    }
+
+    fn start(dir: &Path, depots: Option<&dyn Depots>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let (core, counter) = Core::open(dir, depots, clock)?;
         let core = Arc::new(core);
         let (requests, inbox) = mpsc::channel(WAITING_UNITS);
         let (chores, to_do) = sync_channel(WAITING_CHORES);

@@ -10,16 +10,21 @@ use tokio::sync::watch;
 
 use super::blobs::Blobs;
 use super::cache::RowCache;
+use super::files::Files;
 use super::queue::Queues;
 use super::rows::{ObjectRow, decode_counter, split_delayed};
 use super::{COUNTER, Core};
 use crate::clock::Clock;
-use crate::store::StoreError;
+use crate::store::{Depot, Depots, StoreError};
 
 /// The layout of the folder that this code reads and writes.
 const FORMAT: u64 = 1;
 /// Where the layout's number is, in `meta`.
 pub(super) const FORMAT_KEY: &str = "format";
+/// Where the bytes of objects lie, in `meta`: the place and the store's name there. No row: in files.
+pub(super) const DEPOT_KEY: &str = "depot";
+/// What is said of a store whose objects are files.
+const IN_FILES: &str = "its folder";
 /// The cache of the database, in bytes.
 const CACHE: u64 = 64 << 20;
 /// Rows of the state that were read lately, kept in memory, in bytes.
@@ -61,6 +66,16 @@ pub enum OpenError {
         #[source]
         source: fjall::Error,
     },
+    /// Its objects are elsewhere than they should be.
+    #[error("the objects of the store in `{}` lie in {found}, and are looked for in {wanted}", .dir.display())]
+    Objects {
+        /// The folder.
+        dir: PathBuf,
+        /// Where they lie.
+        found: String,
+        /// Where they are looked for.
+        wanted: String,
+    },
     /// The database holds what this code cannot read.
     #[error("cannot read the database")]
     Rows(#[from] StoreError),
@@ -68,7 +83,11 @@ pub enum OpenError {
 
 impl Core {
     /// Opens the folder; returns the counter to go on with.
-    pub(super) fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<(Self, u64), OpenError> {
+    pub(super) fn open(
+        dir: &Path,
+        depots: Option<&dyn Depots>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, u64), OpenError> {
         let io = |source| OpenError::Io {
             dir: dir.into(),
             source,
@@ -92,8 +111,12 @@ impl Core {
         let state = keyspace("state")?;
         let queues = Queues::recover(&ready)?;
         count_delayed(&delayed, &queues)?;
-        let blobs = Arc::new(Blobs::open(dir.join("blobs"), counter).map_err(io)?);
-        let removed = blobs.sweep(&published_blobs(&objects)?).map_err(io)?;
+        let depot = match depot_of(dir, depots, &meta, objects.is_empty().map_err(database)?)? {
+            Some(depot) => depot,
+            None => Arc::new(Files::open(dir.join("blobs")).map_err(io)?),
+        };
+        let blobs = Arc::new(Blobs::new(depot, counter));
+        let removed = blobs.sweep(published_blobs(&objects)?)?;
         if removed > 0 {
             tracing::info!(removed, "blobs that no object names are removed");
         }
@@ -162,6 +185,39 @@ fn begin(dir: &Path, db: &Database, meta: &Keyspace) -> Result<u64, OpenError> {
     batch.insert(meta, COUNTER, counter.to_be_bytes());
     batch.commit().map_err(database)?;
     Ok(counter)
+}
+
+/// The depot outside of the folder that has the store's objects, or is to have them; none where they are files.
+fn depot_of(
+    dir: &Path,
+    depots: Option<&dyn Depots>,
+    meta: &Keyspace,
+    empty: bool,
+) -> Result<Option<Arc<dyn Depot>>, OpenError> {
+    let row = meta.get(DEPOT_KEY).map_err(StoreError::new)?;
+    let found = row.map(|row| String::from_utf8_lossy(&row).into_owned());
+    let elsewhere = |found: Option<String>| OpenError::Objects {
+        dir: dir.into(),
+        found: found.map_or_else(|| IN_FILES.to_owned(), |found| format!("`{found}`")),
+        wanted: depots.map_or_else(|| IN_FILES.to_owned(), |depots| format!("`{}`", depots.place())),
+    };
+    match (depots, found) {
+        (None, None) => Ok(None),
+        (Some(depots), None) if empty => Ok(Some(new_depot(depots, meta)?)),
+        (Some(depots), Some(found)) => match found.rsplit_once('/') {
+            Some((place, name)) if place == depots.place() => Ok(Some(depots.of(name))),
+            _ => Err(elsewhere(Some(found))),
+        },
+        (_, found) => Err(elsewhere(found)),
+    }
+}
+
+/// A depot for a store that has none; the row is durable with what is written next.
+pub(super) fn new_depot(depots: &dyn Depots, meta: &Keyspace) -> Result<Arc<dyn Depot>, StoreError> {
+    let name = ulid::Ulid::new().to_string();
+    let row = format!("{}/{name}", depots.place());
+    meta.insert(DEPOT_KEY, row).map_err(StoreError::new)?;
+    Ok(depots.of(&name))
 }
 
 fn count_delayed(delayed: &Keyspace, queues: &Queues) -> Result<(), StoreError> {

@@ -3,22 +3,36 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::backup::Line;
-use super::blobs::{Blobs, blocking, sync_dir};
-use super::opening::lock;
-use crate::store::{Extent, Refill, RefillError, StoreError};
+use super::blobs::check_name;
+use super::files::{Files, blocking, sync_dir};
+use super::opening::{lock, new_depot};
+use crate::store::{Depot, Depots, Extent, Refill, RefillError, StoreError};
 
 /// The keyspaces that a line may name.
 const KEYSPACES: [&str; 5] = ["meta", "state", "ready", "delayed", "objects"];
+/// Bytes of a blob that are in memory at one time.
+const PIECE: u64 = 1 << 20;
 
 /// Begins to make a store in the place of `dir`, which holds nothing. What an earlier try left is removed.
 pub fn refill(dir: &Path) -> Result<Box<dyn Refill>, RefillError> {
+    begin(dir, None)
+}
+
+/// The same, with the bytes of its objects in another place than the folder.
+pub fn refill_beside(dir: &Path, depots: &dyn Depots) -> Result<Box<dyn Refill>, RefillError> {
+    begin(dir, Some(depots))
+}
+
+fn begin(dir: &Path, depots: Option<&dyn Depots>) -> Result<Box<dyn Refill>, RefillError> {
     let unusable = |error: &dyn std::fmt::Display| RefillError::Unusable(error.to_string());
     let holds_something = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if holds_something {
@@ -27,7 +41,7 @@ pub fn refill(dir: &Path) -> Result<Box<dyn Refill>, RefillError> {
     let made = dir.with_extension("restoring");
     fs::create_dir_all(&made).map_err(|error| unusable(&error))?;
     let lock = lock(&made).map_err(|error| unusable(&error))?;
-    let opened = Refilled::open(dir, made, lock);
+    let opened = Refilled::open(dir, made, depots, lock);
     Ok(Box::new(opened.map_err(|error| unusable(&error))?))
 }
 
@@ -37,12 +51,17 @@ struct Refilled {
     place: PathBuf,
     made: PathBuf,
     db: Database,
-    blobs: std::sync::Arc<Blobs>,
+    depot: Arc<dyn Depot>,
     _lock: File,
 }
 
 impl Refilled {
-    fn open(place: &Path, made: PathBuf, lock: File) -> Result<Self, StoreError> {
+    fn open(
+        place: &Path,
+        made: PathBuf,
+        depots: Option<&dyn Depots>,
+        lock: File,
+    ) -> Result<Self, StoreError> {
         for left in [made.join("db"), made.join("blobs")] {
             match fs::remove_dir_all(&left) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::new(error)),
@@ -52,12 +71,15 @@ impl Refilled {
         let db = Database::builder(made.join("db"))
             .open()
             .map_err(StoreError::new)?;
-        let blobs = Blobs::open(made.join("blobs"), 0).map_err(StoreError::new)?;
+        let depot: Arc<dyn Depot> = match depots {
+            Some(depots) => new_depot(depots, &keyspace(&db, "meta")?)?,
+            None => Arc::new(Files::open(made.join("blobs")).map_err(StoreError::new)?),
+        };
         Ok(Self {
             place: place.to_owned(),
             made,
             db,
-            blobs: blobs.into(),
+            depot,
             _lock: lock,
         })
     }
@@ -71,9 +93,20 @@ impl Refill for Refilled {
     }
 
     async fn blob(&mut self, name: &str, bytes: Extent<'_>) -> Result<(), StoreError> {
-        let to = self.blobs.path(name)?;
-        let (file, offset, len) = (bytes.file.to_owned(), bytes.offset, bytes.len);
-        blocking(move || copy(&file, offset, len, &to).map_err(StoreError::new)).await
+        check_name(name)?;
+        let mut writer = self.depot.begin(name.to_owned());
+        let mut done = 0;
+        while done < bytes.len {
+            let (file, offset, len) = (
+                bytes.file.to_owned(),
+                bytes.offset + done,
+                PIECE.min(bytes.len - done),
+            );
+            let piece = blocking(move || read(&file, offset, len).map_err(StoreError::new)).await?;
+            writer.write(piece).await?;
+            done += len;
+        }
+        writer.finish().await.map(drop)
     }
 
     async fn finish(self: Box<Self>) -> Result<(), StoreError> {
@@ -86,11 +119,6 @@ impl Refilled {
         self.db.persist(PersistMode::SyncAll).map_err(StoreError::new)?;
         let Self { place, made, db, .. } = self;
         drop(db);
-        let shards = fs::read_dir(made.join("blobs")).map_err(StoreError::new)?;
-        for shard in shards {
-            let shard = shard.map_err(StoreError::new)?;
-            sync_dir(&shard.path()).map_err(StoreError::new)?;
-        }
         sync_dir(&made).map_err(StoreError::new)?;
         fs::rename(&made, &place).map_err(StoreError::new)?;
         place.parent().map_or(Ok(()), sync_dir).map_err(StoreError::new)
@@ -109,22 +137,22 @@ fn insert(db: &Database, rows: &[String]) -> Result<(), StoreError> {
                 KEYSPACES.join("`, `")
             ))
         })?;
-        let keyspace = db
-            .keyspace(name, KeyspaceCreateOptions::default)
-            .map_err(StoreError::new)?;
+        let keyspace = keyspace(db, name)?;
         let bytes = |text: &str| STANDARD.decode(text).map_err(StoreError::new);
         batch.insert(&keyspace, bytes(&line.key)?, bytes(&line.value)?);
     }
     batch.commit().map_err(StoreError::new)
 }
 
-fn copy(file: &Path, offset: u64, len: u64, to: &Path) -> io::Result<()> {
+fn keyspace(db: &Database, name: &str) -> Result<Keyspace, StoreError> {
+    db.keyspace(name, KeyspaceCreateOptions::default)
+        .map_err(StoreError::new)
+}
+
+fn read(file: &Path, offset: u64, len: u64) -> io::Result<Bytes> {
     let mut from = File::open(file)?;
     from.seek(SeekFrom::Start(offset))?;
-    let mut to = File::create(to)?;
-    let copied = io::copy(&mut from.take(len), &mut to)?;
-    if copied != len {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    to.sync_all()
+    let mut bytes = vec![0; len as usize];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes.into())
 }
