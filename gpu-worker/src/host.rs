@@ -108,6 +108,14 @@ pub struct Registration<'a> {
     pub inference_addr: Option<String>,
 }
 
+/// Asks for a job.
+#[derive(Serialize)]
+struct Asking<'a> {
+    #[serde(flatten)]
+    registration: &'a Registration<'a>,
+    wait_ms: u64,
+}
+
 /// The host, as a worker sees it.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -161,15 +169,10 @@ impl Host {
         registration: &Registration<'_>,
         wait: Duration,
     ) -> Result<Option<Leased>, HostError> {
-        let Registration {
-            worker,
-            devices,
-            kinds,
-            ..
-        } = registration;
-        let wait_ms = wait.as_millis() as u64;
-        let body =
-            serde_json::json!({"worker": worker, "devices": devices, "kinds": kinds, "wait_ms": wait_ms});
+        let body = Asking {
+            registration,
+            wait_ms: wait.as_millis() as u64,
+        };
         let request = self
             .request(Method::POST, &["lease"])
             .json(&body)

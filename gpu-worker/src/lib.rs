@@ -66,7 +66,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
         },
         name: settings
             .name
-            .unwrap_or_else(|| format!("worker-{}", std::process::id())),
+            .unwrap_or_else(|| format!("worker-{:016x}", rand::random::<u64>())),
         host,
         inference,
         health,

@@ -28,7 +28,7 @@ pub struct Settings {
     /// Proves to the host that this is its worker
     #[arg(long, env = "TIDEGATE_WORKER_TOKEN", hide_env_values = true)]
     pub token: String,
-    /// The worker's name; made from the process id when left out
+    /// The worker's name, which no other worker of the host may have; drawn anew at each start when left out
     #[arg(long, env = "TIDEGATE_WORKER_NAME")]
     pub name: Option<String>,
     /// The one part of the work that this worker does; both when left out

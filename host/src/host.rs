@@ -101,6 +101,7 @@ impl Host {
             faces,
         };
         host.serve([gateway, s3, inference], tls);
+        host.look_after_workers();
         host.follow_notices().await?;
         if let Some(manifest) = manifest {
             host.deploy(manifest).await?;
@@ -134,6 +135,13 @@ impl Host {
         let stop = self.stop_servers.clone();
         let serving = server::serve(listener, tls.clone(), bounds, stop, Arc::new(handler));
         self.servers.spawn(serving);
+    }
+
+    fn look_after_workers(&mut self) {
+        let (workers, stopping) = (self.faces.workers.clone(), self.faces.stopping.clone());
+        self.servers.spawn(async move {
+            stopping.run_until_cancelled(workers.watch()).await;
+        });
     }
 
     /// Follows the notices of buckets of others, where there are any.
@@ -369,7 +377,7 @@ impl worker::Watcher for Faces {
     }
 
     async fn ended(&self) {
-        self.workers.leave();
+        self.workers.child_left();
         let with_host = self.stopping.is_cancelled();
         self.credentials
             .child_ended(self.platform.jobs(), with_host)

@@ -47,7 +47,8 @@ pub struct HostMetrics {
     /// Times that the worker process was started.
     pub worker_starts: Counter,
     /// Whether a worker answers inference requests.
-    pub worker_ready: Gauge<u64, AtomicU64>,
+    worker_ready: Gauge<u64, AtomicU64>,
+    workers: Gauge<u64, AtomicU64>,
     spans_sent: Counter,
     spans_dropped: Counter,
 }
@@ -63,6 +64,7 @@ impl Default for HostMetrics {
             records_dropped: Counter::default(),
             worker_starts: Counter::default(),
             worker_ready: Gauge::default(),
+            workers: Gauge::default(),
             spans_sent: Counter::default(),
             spans_dropped: Counter::default(),
         };
@@ -117,6 +119,11 @@ impl HostMetrics {
             "Whether a worker answers inference requests",
             self.worker_ready.clone(),
         );
+        registry.register(
+            "workers",
+            "Workers that answer inference requests",
+            self.workers.clone(),
+        );
     }
 
     /// Tells as well how often the services of a cloud are called.
@@ -144,6 +151,12 @@ impl HostMetrics {
     pub fn inferred(&self, outcome: &'static str, seconds: f64) {
         self.inferences.get_or_create(&Inferred { outcome }).inc();
         self.inference_duration.observe(seconds);
+    }
+
+    /// Tells how many workers answer inference requests.
+    pub fn workers_are(&self, count: u64) {
+        self.worker_ready.set(count.min(1));
+        self.workers.set(count);
     }
 
     /// Everything, after what the platform counts.
@@ -180,6 +193,7 @@ mod tests {
         let odd = Method::from_bytes(b"MADEUP").unwrap();
         metrics.answered("s3", &odd, StatusCode::METHOD_NOT_ALLOWED, 0.002);
         metrics.inferred("done", 0.001);
+        metrics.workers_are(2);
         let text = metrics.render("# TYPE faas_invocations counter\n", &Spans::default());
         assert_eq!(text.matches("# EOF").count(), 1);
         assert!(text.ends_with("# EOF\n"));
@@ -189,7 +203,8 @@ mod tests {
             "http_request_method=\"_OTHER\"",
             "tidegate_inferences_total{outcome=\"done\"} 1",
             "tidegate_spans_dropped_total 0",
-            "tidegate_worker_ready 0",
+            "tidegate_worker_ready 1",
+            "tidegate_workers 2",
         ] {
             assert!(text.contains(line), "missing {line} in\n{text}");
         }

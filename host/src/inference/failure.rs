@@ -4,6 +4,7 @@ use http::StatusCode;
 use tidegate_runtime::inference::InferError;
 use tonic::{Code, Status};
 
+use super::members::unreached;
 use crate::api::error::ApiError;
 
 /// Why there is no answer; one variant per decision of who asked.
@@ -34,6 +35,7 @@ impl Failure {
     pub(super) fn of(status: &Status, about: &str) -> Self {
         let text = format!("{about}: {}", status.message());
         match status.code() {
+            _ if unreached(status) => Self::Unavailable(text),
             Code::NotFound => Self::NotFound(text),
             Code::InvalidArgument | Code::FailedPrecondition => Self::Invalid(text),
             Code::OutOfRange => Self::TooLarge(text),

@@ -1,11 +1,14 @@
 //! Inference by workers: a reference becomes a registered version, a version is asked for by gRPC.
 //!
-//! The worker speaks the Open Inference Protocol v2, so any server that does can stand in for it. A model it
-//! does not know is loaded on the first request that wants it.
+//! Workers speak the Open Inference Protocol v2, so any server that does can stand in for one. A model that the one that is
+//! asked does not know is loaded on the first request that wants it. What one worker does not answer another may: an
+//! inference can be repeated.
 
 mod asked;
 mod failure;
+mod members;
 mod resolve;
+mod statistics;
 mod wire;
 
 /// The protocol's messages, client and server.
@@ -22,29 +25,22 @@ use async_trait::async_trait;
 use tidegate_runtime::inference::{InferError, InferResponse, Inference, Tensor};
 use tidegate_runtime::store::Store;
 use tidegate_trace::Spans;
-use tokio::sync::watch;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::api::metrics::HostMetrics;
 use crate::config::Batching;
 use asked::{Asked, traced};
 pub use failure::Failure;
-use open_inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use members::{Client, Member, Members, another_may};
 use open_inference::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelStatistics,
     ModelStatisticsRequest, RepositoryIndexRequest, RepositoryModelUnloadRequest,
 };
 use resolve::{Resolved, Resolver};
+pub use statistics::merged;
 
-type Client = GrpcInferenceServiceClient<Channel>;
-
-/// Bytes of a message between host and worker at most; what clients may send is bounded by the configuration.
-const MESSAGE: usize = 1 << 30;
-/// Bytes that may be under way before the receiver has said that it takes more.
-const WINDOW: u32 = 8 << 20;
-/// How long the worker may take to tell what its models took.
-const STATISTICS: Duration = Duration::from_secs(1);
+/// How long workers may take to tell of their models; what one does not tell by then is left out.
+const TELLING: Duration = Duration::from_secs(2);
 /// Objects that workers were told to load and may therefore read; the oldest are forgotten.
 const READABLE: usize = 4096;
 
@@ -60,8 +56,7 @@ pub struct Patience {
 /// The workers that answer inference requests.
 pub struct WorkerPool {
     resolver: Resolver,
-    client: watch::Sender<Option<Client>>,
-    loading: tokio::sync::Mutex<()>,
+    members: Members,
     readable: Mutex<BTreeSet<(String, String)>>,
     /// Registered models that the operator took out of service here.
     withdrawn: Mutex<BTreeSet<String>>,
@@ -83,8 +78,7 @@ impl WorkerPool {
     ) -> Arc<Self> {
         Arc::new(Self {
             resolver: Resolver::new(store),
-            client: watch::Sender::new(None),
-            loading: tokio::sync::Mutex::new(()),
+            members: Members::default(),
             readable: Mutex::default(),
             withdrawn: Mutex::default(),
             patience,
@@ -94,34 +88,34 @@ impl WorkerPool {
         })
     }
 
-    /// A worker answers at `address` from now on; a later one takes its place.
-    pub fn join(&self, address: &str) -> Result<(), String> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| format!("`{address}` is no address for inference: {error}"))?;
-        let channel = endpoint
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_secs(2))
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
-            .buffer_size(4096)
-            .connect_lazy();
-        let client = Client::new(channel)
-            .max_decoding_message_size(MESSAGE)
-            .max_encoding_message_size(MESSAGE);
-        self.client.send_replace(Some(client));
-        self.metrics.worker_ready.set(1);
+    /// A worker answers at `address` from now on; `child` is the one that ends with the host.
+    pub fn join(&self, name: &str, address: &str, child: bool) -> Result<(), String> {
+        self.members.join(name, address, child)?;
+        self.count();
         Ok(())
     }
 
-    /// The worker is gone.
-    pub fn leave(&self) {
-        self.client.send_replace(None);
-        self.metrics.worker_ready.set(0);
+    /// The worker that ends with the host is gone.
+    pub fn child_left(&self) {
+        self.members.leave(Member::is_child);
+        self.count();
+    }
+
+    /// Looks after those who joined: one that is not reached for a while is left out until it joins again.
+    pub async fn watch(&self) {
+        let left = |member: &Member| {
+            tracing::warn!(worker = member.name(), "worker does not answer and is left out");
+        };
+        self.members.watch(left, || self.count()).await;
+    }
+
+    fn count(&self) {
+        self.metrics.workers_are(self.members.count() as u64);
     }
 
     /// Whether a worker has joined.
     pub fn is_ready(&self) -> bool {
-        self.client.borrow().is_some()
+        self.members.count() > 0
     }
 
     /// Whether workers were told to load this object, and so may read it.
@@ -135,18 +129,6 @@ impl WorkerPool {
 
     fn withdrawn(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
         self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn client(&self) -> Result<Client, Failure> {
-        let mut joined = self.client.subscribe();
-        let waiting = tokio::time::timeout(self.patience.worker, joined.wait_for(Option::is_some)).await;
-        let client = waiting
-            .ok()
-            .and_then(Result::ok)
-            .and_then(|client| client.clone());
-        client.ok_or_else(|| {
-            Failure::Unavailable("no worker is connected that answers inference requests".into())
-        })
     }
 
     /// Asks a model by a reference such as `ranker` or `ranker@candidate`, for at most `patience` and the configured
@@ -203,33 +185,38 @@ impl WorkerPool {
         self.within(None, model, asking).await
     }
 
-    /// The names and versions that the worker has loaded; none where there is no worker.
-    pub async fn loaded(&self) -> Result<BTreeSet<(String, String)>, Failure> {
-        let Some(mut client) = self.client.borrow().clone() else {
-            return Ok(BTreeSet::new());
-        };
-        let asking = async {
+    /// The names and versions that workers have loaded; none where there is no worker.
+    pub async fn loaded(&self) -> BTreeSet<(String, String)> {
+        let told = self.told(|mut client| async move {
             let answer = client.repository_index(traced(RepositoryIndexRequest::default()));
-            let answer = answer
-                .await
-                .map_err(|status| Failure::of(&status, "the worker"))?;
-            let models = answer.into_inner().models.into_iter();
-            let ready = models.filter(|model| model.state == "READY");
-            Ok(ready.map(|model| (model.name, model.version)).collect())
-        };
-        self.within(None, "the worker", asking).await
+            Ok(answer.await?.into_inner().models)
+        });
+        let models = told.await.into_iter().flat_map(|(_, models)| models);
+        let ready = models.filter(|model| model.state == "READY");
+        ready.map(|model| (model.name, model.version)).collect()
     }
 
-    /// What requests of loaded models took, as the worker counts it; nothing where it does not tell at once.
-    pub async fn statistics(&self) -> Vec<ModelStatistics> {
-        let Some(mut client) = self.client.borrow().clone() else {
-            return Vec::new();
-        };
-        let asking = client.model_statistics(ModelStatisticsRequest::default());
-        match tokio::time::timeout(STATISTICS, asking).await {
-            Ok(Ok(answer)) => answer.into_inner().model_stats,
-            _ => Vec::new(),
-        }
+    /// What requests of loaded models took, as each worker counts it, with its name.
+    pub async fn statistics(&self) -> Vec<(String, Vec<ModelStatistics>)> {
+        self.told(|mut client| async move {
+            let answer = client.model_statistics(ModelStatisticsRequest::default());
+            Ok(answer.await?.into_inner().model_stats)
+        })
+        .await
+    }
+
+    /// What all workers tell that do so at once.
+    async fn told<T, F>(&self, ask: impl Fn(Client) -> F) -> Vec<(String, T)>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let members = self.members.all();
+        let asking = members.iter().map(|member| {
+            let answer = tokio::time::timeout(TELLING, ask(member.client()));
+            async move { Some((member.name().to_owned(), answer.await.ok()?.ok()?)) }
+        });
+        let told = futures::future::join_all(asking).await;
+        told.into_iter().flatten().collect()
     }
 
     /// Puts a model in service again, if it was taken out, and loads its champion.
@@ -242,15 +229,22 @@ impl WorkerPool {
     pub async fn unload(&self, name: &str) -> Result<(), Failure> {
         let resolved = self.resolver.resolve(name).await?;
         self.withdrawn().insert(resolved.name.clone());
-        let Some(mut client) = self.client.borrow().clone() else {
-            return Ok(());
-        };
+        let members = self.members.all();
+        let unloading = members.iter().map(|member| self.unload_at(member, &resolved));
+        futures::future::try_join_all(unloading).await.map(drop)
+    }
+
+    /// One that is not reached is not asked for it either: that it is out of service is known here.
+    async fn unload_at(&self, member: &Member, resolved: &Resolved) -> Result<(), Failure> {
+        member.lacks_all(&resolved.name);
         let request = RepositoryModelUnloadRequest {
             model_name: resolved.name.clone(),
             ..Default::default()
         };
-        match client.repository_model_unload(traced(request)).await {
-            Err(status) if status.code() != Code::NotFound => Err(resolved.failure(&status)),
+        match member.client().repository_model_unload(traced(request)).await {
+            Err(status) if status.code() != Code::NotFound && !another_may(&status) => {
+                Err(resolved.failure(&status))
+            }
             _ => Ok(()),
         }
     }
@@ -286,30 +280,62 @@ impl WorkerPool {
         })
     }
 
-    /// Asks the worker, and once more with the model loaded if it does not know it. Requests that come meanwhile wait
-    /// for the one load.
-    async fn with_model<T, F>(&self, resolved: &Resolved, ask: impl Fn(Client) -> F) -> Result<T, Failure>
+    /// Asks the workers one after another until one answers.
+    async fn with_model<T, F>(
+        &self,
+        resolved: &Arc<Resolved>,
+        ask: impl Fn(Client) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let nobody = "no worker is connected that answers inference requests";
+        let mut failure = Failure::Unavailable(nobody.into());
+        if !self.members.any_within(self.patience.worker).await {
+            return Err(failure);
+        }
+        let mut asked = Vec::new();
+        while let Some(member) = self.members.enter(resolved, &asked) {
+            let answer = self.ask_member(&member.0, resolved, &ask).await;
+            member.0.note(&answer);
+            match answer {
+                Ok(answer) => {
+                    member.0.has(resolved);
+                    return Ok(answer.into_inner());
+                }
+                Err(status) if another_may(&status) => failure = resolved.failure(&status),
+                Err(status) => return Err(resolved.failure(&status)),
+            }
+            asked.push(member.0.clone());
+        }
+        Err(failure)
+    }
+
+    /// Asks a worker, and once more with the model loaded if it does not know it. Requests that come meanwhile wait for the
+    /// one load.
+    async fn ask_member<T, F>(
+        &self,
+        member: &Member,
+        resolved: &Resolved,
+        ask: impl Fn(Client) -> F,
+    ) -> Result<tonic::Response<T>, Status>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
         let unknown = |status: &Status| status.code() == Code::NotFound;
-        let client = self.client().await?;
-        let mut answer = ask(client.clone()).await;
+        let mut answer = ask(member.client()).await;
         if answer.as_ref().is_err_and(unknown) {
-            let _one_at_a_time = self.loading.lock().await;
-            answer = ask(client.clone()).await;
+            member.lacks(resolved);
+            let _one_at_a_time = member.loading.lock().await;
+            answer = ask(member.client()).await;
             if answer.as_ref().is_err_and(unknown) {
                 self.allow(resolved);
-                let load = client
-                    .clone()
-                    .repository_model_load(traced(wire::load(resolved, self.batching.get(&resolved.name))))
-                    .await;
-                load.map_err(|status| resolved.failure(&status))?;
-                answer = ask(client).await;
+                let load = wire::load(resolved, self.batching.get(&resolved.name));
+                member.client().repository_model_load(traced(load)).await?;
+                answer = ask(member.client()).await;
             }
         }
-        let answer = answer.map(tonic::Response::into_inner);
-        answer.map_err(|status| resolved.failure(&status))
+        answer
     }
 
     fn allow(&self, resolved: &Resolved) {

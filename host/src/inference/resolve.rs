@@ -17,7 +17,7 @@ const FRESH: Duration = Duration::from_millis(200);
 const KEPT: usize = 1024;
 
 /// A version of a model, and where it lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Resolved {
     pub(super) name: String,
     pub(super) version: String,

@@ -10,6 +10,7 @@ use hyper_util::service::TowerToHyperService;
 use tidegate_runtime::inference::Datatype;
 use tidegate_runtime::store::memory::Memory;
 use tidegate_runtime::store::{Condition, StateWrite, Unit};
+use tokio::sync::watch;
 use tonic::{Request, Response};
 
 use super::open_inference::grpc_inference_service_server::{
@@ -25,6 +26,8 @@ use super::*;
 struct Echo {
     loaded: Mutex<BTreeMap<(String, String), String>>,
     loads: AtomicUsize,
+    /// While it is true, nobody is answered.
+    held: watch::Sender<bool>,
 }
 
 #[async_trait]
@@ -73,6 +76,7 @@ impl GrpcInferenceService for Arc<Echo> {
         if !self.loaded.lock().unwrap().contains_key(&name) {
             return Err(Status::not_found("not loaded"));
         }
+        let _ = self.held.subscribe().wait_for(|held| !held).await;
         let (Some(input), Some(data)) = (request.inputs.first(), request.raw_input_contents.first()) else {
             return Err(Status::invalid_argument("input `x` is missing"));
         };
@@ -205,7 +209,7 @@ fn tensor() -> Tensor {
 async fn a_champion_is_resolved_loaded_once_and_answers() {
     let echo = Arc::new(Echo::default());
     let pool = pool(registry().await, 2000);
-    pool.join(&serve(echo.clone()).await).unwrap();
+    pool.join("worker", &serve(echo.clone()).await, false).unwrap();
     let requests = (0..16).map(|_| pool.infer("ranker", vec![tensor()]));
     for answer in futures::future::join_all(requests).await {
         let answer = answer.unwrap();
@@ -247,9 +251,9 @@ async fn without_a_worker_models_are_unavailable_until_one_joins() {
         async move { pool.infer("ranker", vec![tensor()]).await }
     });
     tokio::time::sleep(Duration::from_millis(50)).await;
-    pool.join(&address).unwrap();
+    pool.join("worker", &address, true).unwrap();
     assert!(early.await.unwrap().is_ok());
-    pool.leave();
+    pool.child_left();
     assert!(!pool.is_ready());
     let impatient = self::pool(registry().await, 10);
     let answer = impatient.infer("ranker", vec![tensor()]).await;
@@ -259,10 +263,55 @@ async fn without_a_worker_models_are_unavailable_until_one_joins() {
 #[tokio::test]
 async fn what_the_model_refuses_is_invalid() {
     let pool = pool(registry().await, 2000);
-    pool.join(&serve(Arc::new(Echo::default())).await).unwrap();
+    let address = serve(Arc::new(Echo::default())).await;
+    pool.join("worker", &address, false).unwrap();
     let answer = pool.infer("ranker", Vec::new()).await;
     assert!(
         matches!(&answer, Err(InferError::Invalid(text)) if text.contains("input `x`")),
         "{answer:?}"
     );
+}
+
+#[tokio::test]
+async fn a_model_is_asked_where_it_is_loaded_and_elsewhere_when_many_ask() {
+    let (one, other) = (Arc::new(Echo::default()), Arc::new(Echo::default()));
+    let pool = pool(registry().await, 2000);
+    pool.join("one", &serve(one.clone()).await, false).unwrap();
+    pool.join("other", &serve(other.clone()).await, false).unwrap();
+    for _ in 0..8 {
+        pool.infer("ranker", vec![tensor()]).await.unwrap();
+    }
+    let loads = || one.loads.load(Ordering::Relaxed) + other.loads.load(Ordering::Relaxed);
+    assert_eq!(loads(), 1);
+    for worker in [&one, &other] {
+        worker.held.send_replace(true);
+    }
+    let requests = (0..32).map(|_| pool.infer("ranker", vec![tensor()]));
+    let release = async {
+        while loads() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for worker in [&one, &other] {
+            worker.held.send_replace(false);
+        }
+    };
+    let (answers, ()) = tokio::join!(futures::future::join_all(requests), release);
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(loads(), 2);
+}
+
+#[tokio::test]
+async fn what_one_worker_cannot_answer_another_does() {
+    let pool = pool(registry().await, 2000);
+    let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = unused.local_addr().unwrap().to_string();
+    drop(unused);
+    pool.join("gone", &nobody, false).unwrap();
+    let alone = pool.infer("ranker", vec![tensor()]).await;
+    assert!(matches!(alone, Err(InferError::Unavailable(_))), "{alone:?}");
+    pool.join("there", &serve(Arc::new(Echo::default())).await, false)
+        .unwrap();
+    for _ in 0..4 {
+        pool.infer("ranker", vec![tensor()]).await.unwrap();
+    }
 }

@@ -19,6 +19,7 @@ use crate::api::{Faces, guard};
 use crate::inference::open_inference::grpc_inference_service_server::{
     GrpcInferenceService, GrpcInferenceServiceServer,
 };
+use crate::inference::merged;
 use crate::inference::open_inference::*;
 use crate::server::{Handler, Incoming, Peer, Unhurried};
 
@@ -149,7 +150,8 @@ impl GrpcInferenceService for Service {
         request: tonic::Request<ModelStatisticsRequest>,
     ) -> Answered<ModelStatisticsResponse> {
         let ModelStatisticsRequest { name, version } = request.into_inner();
-        let mut model_stats = self.0.workers.statistics().await;
+        let told = self.0.workers.statistics().await;
+        let mut model_stats = merged(told.into_iter().flat_map(|(_worker, models)| models));
         model_stats.retain(|model| {
             (name.is_empty() || model.name == name) && (version.is_empty() || model.version == version)
         });

@@ -109,8 +109,13 @@ const TRITONS: [Figure; 7] = [
     ),
 ];
 
-/// The families of all models; `triton` adds those of Triton's names.
-pub fn render(models: &[ModelStatistics], triton: bool) -> String {
+/// The families of all models of each worker; `triton` adds those of Triton's names.
+pub fn render(workers: &[(String, Vec<ModelStatistics>)], triton: bool) -> String {
+    let models = || {
+        workers
+            .iter()
+            .flat_map(|(worker, models)| models.iter().map(move |model| (worker, model)))
+    };
     let mut text = String::new();
     for family in &FAMILIES {
         // Writing to a string does not fail.
@@ -119,29 +124,30 @@ pub fn render(models: &[ModelStatistics], triton: bool) -> String {
         if !family.unit.is_empty() {
             let _ = writeln!(text, "# UNIT {} {}", family.name, family.unit);
         }
-        for model in models {
+        let name = format!("{}_total", family.name);
+        for (worker, model) in models() {
             for (label, value) in (family.samples)(model) {
-                let name = format!("{}_total", family.name);
-                sample(&mut text, &name, model, &label, value);
+                sample(&mut text, &name, (worker.as_str(), model), &label, value);
             }
         }
     }
     // Counters that do not end in `_total` have no type that OpenMetrics knows.
     for (name, help, value) in TRITONS.iter().filter(|_| triton) {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} unknown");
-        for model in models {
-            sample(&mut text, name, model, "", value(model));
+        for (worker, model) in models() {
+            sample(&mut text, name, (worker.as_str(), model), "", value(model));
         }
     }
     text
 }
 
-fn sample(text: &mut String, name: &str, model: &ModelStatistics, label: &str, value: f64) {
+fn sample(text: &mut String, name: &str, of: (&str, &ModelStatistics), label: &str, value: f64) {
     let comma = if label.is_empty() { "" } else { "," };
-    let (of, version) = (escaped(&model.name), escaped(&model.version));
+    let (worker, model) = (escaped(of.0), escaped(&of.1.name));
+    let version = escaped(&of.1.version);
     let _ = writeln!(
         text,
-        "{name}{{model=\"{of}\",version=\"{version}\"{comma}{label}}} {value}"
+        "{name}{{model=\"{model}\",version=\"{version}\",worker=\"{worker}\"{comma}{label}}} {value}"
     );
 }
 

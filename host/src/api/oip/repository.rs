@@ -87,7 +87,7 @@ pub(super) fn only<'a>(
 
 /// Every registered version; `ready` leaves those out that no worker has in memory.
 pub(super) async fn indexed(faces: &Faces, ready: bool) -> Result<Vec<ModelIndex>, ApiError> {
-    let loaded = faces.workers.loaded().await?;
+    let loaded = faces.workers.loaded().await;
     let mut models = Vec::new();
     for (name, version) in registry::all_versions(faces).await? {
         let withdrawn = faces.workers.is_withdrawn(&name);

@@ -80,10 +80,8 @@ async fn register(
     Extension(caller): Extension<Caller>,
     Json(asked): Json<Register>,
 ) -> Result<Json<Value>, ApiError> {
-    if let Some(address) = &asked.inference_addr {
-        faces.workers.join(address).map_err(ApiError::bad)?;
-    }
     let worker = asked.worker.of(caller);
+    join(&faces, &worker, asked.inference_addr.as_deref())?;
     faces.platform.jobs().greet(&worker).await?;
     let devices: Vec<&str> = worker.devices.iter().map(|device| device.kind.as_str()).collect();
     let inference = asked.inference_addr.unwrap_or_default();
@@ -97,10 +95,23 @@ async fn register(
     Ok(Json(json!({})))
 }
 
+/// Takes a worker into those that answer inference requests, if it does.
+fn join(faces: &Faces, worker: &Worker, address: Option<&str>) -> Result<(), ApiError> {
+    match address {
+        None => Ok(()),
+        Some(address) => {
+            let joined = faces.workers.join(&worker.name, address, worker.child);
+            joined.map_err(ApiError::bad)
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Lease {
     #[serde(flatten)]
     worker: Described,
+    /// Where it answers inference requests: a host that took it for gone, or never knew it, learns of it again.
+    inference_addr: Option<String>,
     #[serde(default)]
     wait_ms: u64,
 }
@@ -117,6 +128,7 @@ async fn lease(
     }
     let wait = Duration::from_millis(asked.wait_ms).min(LONGEST_WAIT);
     let worker = asked.worker.of(caller);
+    join(&faces, &worker, asked.inference_addr.as_deref())?;
     let (hand_over, handed) = tokio::sync::oneshot::channel();
     // A task of its own: a job that was claimed is held, or given back when its worker has gone meanwhile.
     tokio::spawn(async move {

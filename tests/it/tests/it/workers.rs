@@ -1,11 +1,15 @@
 //! Workers that no host started: each dials its host with a token, and does one part of the work.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 use tidegate_harness::{Api, Host, Install, Options, until};
+use tidegate_it::clients::host_with_models;
+use tidegate_it::observers::families;
 use tidegate_it::{Flavour, Scene, interactions, settled_run};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -16,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A worker's process; killed when dropped.
 struct Worker {
     health: Api,
-    _process: Child,
+    process: Child,
 }
 
 impl Worker {
@@ -48,7 +52,7 @@ impl Worker {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self {
             health: Api::new(&format!("http://{address}"), None)?,
-            _process: process,
+            process,
         })
     }
 
@@ -102,4 +106,50 @@ async fn one_worker_trains_over_tls_while_another_answers_inference() -> Result<
     assert!(status.success(), "{status}; {}", host.log_tail());
     trainer.answers_with(503).await?;
     answerer.answers_with(503).await
+}
+
+/// Asks the model `sums` so often, many times at once; every answer must be there and right.
+async fn ask(host: &Host, times: usize) -> Result<()> {
+    let rows =
+        json!({ "inputs": [{ "name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4] }] });
+    let asking = stream::iter(0..times).map(|_| host.api.post("/v2/models/sums/infer", &rows));
+    let asking = asking.buffer_unordered(32);
+    let each = asking.try_for_each(async |answer| {
+        ensure!(answer["outputs"][0]["data"] == json!([10.0]), "{answer}");
+        Ok(())
+    });
+    each.await
+}
+
+/// How many workers answered requests of `sums`.
+async fn answering(host: &Host) -> Result<usize> {
+    let families = families(&host.api.get_text("/metrics").await?).await?;
+    let samples = families["tidegate_model_requests"]["samples"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let answered = samples.filter(|sample| sample[1]["outcome"] == "done" && sample[2].as_f64() > Some(0.0));
+    let workers: BTreeSet<String> = answered.map(|sample| sample[1]["worker"].to_string()).collect();
+    Ok(workers.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_shared_by_two_workers_and_go_on_when_one_is_killed() -> Result<()> {
+    let scene = Scene::new()?;
+    let config = format!("[worker]\nstart = false\ntoken = {TOKEN:?}\n");
+    let host = host_with_models(&scene, &config).await?;
+    let arguments = ["--host", &host.ready.gateway, "--only", "inference"];
+    let first = Worker::start(&arguments).await?;
+    let mut second = Worker::start(&arguments).await?;
+    first.answers_with(200).await?;
+    second.answers_with(200).await?;
+    until("answers of both workers", LIMIT, async || {
+        ask(&host, 64).await?;
+        Ok((answering(&host).await? == 2).then_some(()))
+    })
+    .await?;
+    let killed = async { second.process.kill().await.context("cannot kill a worker") };
+    tokio::try_join!(ask(&host, 400), killed)?;
+    assert_eq!(answering(&host).await?, 1);
+    ask(&host, 64).await
 }
