@@ -28,6 +28,7 @@ use crate::api::s3::{self, S3Face};
 use crate::api::worker::Credentials;
 use crate::config::{Config, OtlpConfig, StoreConfig};
 use crate::inference::{Patience, WorkerPool};
+use crate::models::rollout;
 use crate::notices::Notices;
 use crate::recorder::Recorder;
 use crate::server::{self, Bounds, Handler};
@@ -101,7 +102,7 @@ impl Host {
             faces,
         };
         host.serve([gateway, s3, inference], tls);
-        host.look_after_workers();
+        host.look_after_models();
         host.follow_notices().await?;
         if let Some(manifest) = manifest {
             host.deploy(manifest).await?;
@@ -137,10 +138,13 @@ impl Host {
         self.servers.spawn(serving);
     }
 
-    fn look_after_workers(&mut self) {
-        let (workers, stopping) = (self.faces.workers.clone(), self.faces.stopping.clone());
+    /// Looks after the workers that answer inference, and the rollouts of models.
+    fn look_after_models(&mut self) {
+        let faces = self.faces.clone();
         self.servers.spawn(async move {
-            stopping.run_until_cancelled(workers.watch()).await;
+            let (platform, workers) = (&faces.platform, &faces.workers);
+            let both = futures::future::join(workers.watch(), rollout::watch(platform, workers));
+            faces.stopping.run_until_cancelled(both).await;
         });
     }
 

@@ -89,6 +89,12 @@ pub async fn infer(model: &str, inputs: Vec<Tensor>) -> Result<Response, Error> 
     inference::infer(model.to_owned(), inputs).await
 }
 
+/// As [`infer`], for a key such as a user's id: where two versions share the requests of an alias, a key is always answered by
+/// one of them. Without a key, all that a run asks is.
+pub async fn infer_for(model: &str, key: &str, inputs: Vec<Tensor>) -> Result<Response, Error> {
+    inference::infer_for(model.to_owned(), key.to_owned(), inputs).await
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

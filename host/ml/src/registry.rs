@@ -140,6 +140,24 @@ pub struct Alias {
     /// When it was set, in milliseconds since the Unix epoch.
     #[serde(default)]
     pub since: u64,
+    /// Versions that share its requests, each with its hundredths; empty where the one version has them all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<u64, u64>,
+    /// A version that is asked the same as well, and never answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<u64>,
+}
+
+impl Alias {
+    /// An alias of one version, which has all requests.
+    pub fn to(version: u64, since: u64) -> Self {
+        Self {
+            version,
+            since,
+            versions: BTreeMap::new(),
+            shadow: None,
+        }
+    }
 }
 
 /// The number the next version gets.
@@ -281,6 +299,10 @@ mod tests {
     #[test]
     fn an_alias_needs_no_more_than_a_version() {
         let alias: Alias = serde_json::from_str(r#"{"version":1}"#).unwrap();
-        assert_eq!(alias, Alias { version: 1, since: 0 });
+        assert_eq!(alias, Alias::to(1, 0));
+        let split = r#"{"version":3,"since":7,"versions":{"3":95,"4":5},"shadow":2}"#;
+        let alias: Alias = serde_json::from_str(split).unwrap();
+        assert_eq!(alias.versions, BTreeMap::from([(3, 95), (4, 5)]));
+        assert_eq!(serde_json::to_string(&alias).unwrap(), split);
     }
 }

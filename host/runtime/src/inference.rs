@@ -96,8 +96,14 @@ pub enum InferError {
 /// Something that answers inference requests.
 #[async_trait]
 pub trait Inference: Send + Sync + 'static {
-    /// Runs `model`, a reference such as `ranker` or `ranker@candidate`.
-    async fn infer(&self, model: &str, inputs: Vec<Tensor>) -> Result<InferResponse, InferError>;
+    /// Runs `model`, a reference such as `ranker` or `ranker@candidate`; of versions that share its requests, a key is
+    /// always answered by the same one.
+    async fn infer(
+        &self,
+        model: &str,
+        key: Option<String>,
+        inputs: Vec<Tensor>,
+    ) -> Result<InferResponse, InferError>;
 }
 
 /// For a host without workers: every model is unavailable.
@@ -106,7 +112,12 @@ pub struct NoInference;
 
 #[async_trait]
 impl Inference for NoInference {
-    async fn infer(&self, model: &str, _inputs: Vec<Tensor>) -> Result<InferResponse, InferError> {
+    async fn infer(
+        &self,
+        model: &str,
+        _key: Option<String>,
+        _inputs: Vec<Tensor>,
+    ) -> Result<InferResponse, InferError> {
         Err(InferError::Unavailable(format!(
             "no inference worker is configured to run `{model}`"
         )))

@@ -14,6 +14,8 @@ use prometheus_client::registry::{Registry, Unit};
 use tidegate_cloud::Calls;
 use tidegate_trace::Spans;
 
+use crate::inference::ShadowMetrics;
+
 /// The media type of the answer.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -49,6 +51,8 @@ pub struct HostMetrics {
     /// Whether a worker answers inference requests.
     worker_ready: Gauge<u64, AtomicU64>,
     workers: Gauge<u64, AtomicU64>,
+    /// What became of the requests that shadows were asked.
+    pub shadows: ShadowMetrics,
     spans_sent: Counter,
     spans_dropped: Counter,
 }
@@ -65,6 +69,7 @@ impl Default for HostMetrics {
             worker_starts: Counter::default(),
             worker_ready: Gauge::default(),
             workers: Gauge::default(),
+            shadows: ShadowMetrics::default(),
             spans_sent: Counter::default(),
             spans_dropped: Counter::default(),
         };
@@ -124,6 +129,7 @@ impl HostMetrics {
             "Workers that answer inference requests",
             self.workers.clone(),
         );
+        self.shadows.register(registry);
     }
 
     /// Tells as well how often the services of a cloud are called.

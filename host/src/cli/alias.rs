@@ -66,7 +66,7 @@ impl Alias {
 }
 
 /// Versions with their shares, or one version that gets all.
-fn split(text: &str) -> Result<Split, String> {
+pub(super) fn split(text: &str) -> Result<Split, String> {
     let number = |text: &str| {
         let number = text.trim().trim_end_matches('%').parse::<u64>();
         number.map_err(|_| {

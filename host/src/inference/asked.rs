@@ -1,10 +1,36 @@
-//! The span of an inference, and its way to the worker that answers.
+//! The span of an inference, its way to the worker that answers, and what decides between two versions.
 
 use tidegate_trace::{Context, Kind, Span, Spans, now_ns};
 use tonic::Request;
 
+use super::open_inference::infer_parameter::ParameterChoice;
+use super::open_inference::{InferParameter, ModelInferRequest};
+
 /// The metadata that carries the trace context.
 const TRACEPARENT: &str = "traceparent";
+/// The parameter of a request that says what it has in common with others which the same version is to answer.
+const ROUTING_KEY: &str = "routing_key";
+
+/// Gives a request a routing key, unless it has one of its own.
+pub fn give_key(request: &mut ModelInferRequest, key: String) {
+    let parameter_choice = Some(ParameterChoice::StringParam(key));
+    let given = request.parameters.entry(ROUTING_KEY.to_owned());
+    given.or_insert(InferParameter { parameter_choice });
+}
+
+/// Takes out of a request what it says of its version: its key, else its trace; one without either falls where it may.
+pub(super) fn take_key(request: &mut ModelInferRequest) -> String {
+    let given = request.parameters.remove(ROUTING_KEY);
+    match given.and_then(|given| given.parameter_choice) {
+        Some(ParameterChoice::StringParam(text)) => text,
+        Some(ParameterChoice::Int64Param(number)) => number.to_string(),
+        Some(ParameterChoice::Uint64Param(number)) => number.to_string(),
+        _ => match tidegate_trace::current() {
+            Some(context) => context.trace_id(),
+            None => rand::random::<u64>().to_string(),
+        },
+    }
+}
 
 /// An inference that somebody asked for. One that nobody's trace has a place for leaves no span.
 pub(super) struct Asked<'a> {

@@ -8,7 +8,10 @@ mod asked;
 mod failure;
 mod members;
 mod resolve;
+mod scores;
+mod shadow;
 mod statistics;
+mod tallies;
 mod wire;
 
 /// The protocol's messages, client and server.
@@ -18,26 +21,30 @@ pub mod open_inference {
 }
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tidegate_runtime::inference::{InferError, InferResponse, Inference, Tensor};
 use tidegate_runtime::store::Store;
 use tidegate_trace::Spans;
+use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
 use crate::api::metrics::HostMetrics;
 use crate::config::Batching;
-use asked::{Asked, traced};
+pub use asked::give_key;
+use asked::{Asked, take_key, traced};
 pub use failure::Failure;
 use members::{Client, Member, Members, another_may};
 use open_inference::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelStatistics,
     ModelStatisticsRequest, RepositoryIndexRequest, RepositoryModelUnloadRequest,
 };
-use resolve::{Resolved, Resolver};
+use resolve::{Resolved, Resolver, Route};
+pub use shadow::ShadowMetrics;
 pub use statistics::merged;
+pub use tallies::Tallies;
 
 /// How long workers may take to tell of their models; what one does not tell by then is left out.
 const TELLING: Duration = Duration::from_secs(2);
@@ -53,13 +60,39 @@ pub struct Patience {
     pub worker: Duration,
 }
 
+/// When an answer is not waited for any more.
+#[derive(Clone, Copy)]
+struct Deadline {
+    limit: Duration,
+    at: tokio::time::Instant,
+}
+
+impl Deadline {
+    async fn within<T>(
+        self,
+        model: &str,
+        asking: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let answer = tokio::time::timeout_at(self.at, asking).await;
+        answer.unwrap_or_else(|_| {
+            let late = format!("model `{model}` did not answer within {:?}", self.limit);
+            Err(Failure::Expired(late))
+        })
+    }
+}
+
 /// The workers that answer inference requests.
 pub struct WorkerPool {
+    /// For what goes on by itself.
+    me: Weak<Self>,
     resolver: Resolver,
     members: Members,
     readable: Mutex<BTreeSet<(String, String)>>,
     /// Registered models that the operator took out of service here.
     withdrawn: Mutex<BTreeSet<String>>,
+    tallies: Tallies,
+    /// The places of copies for shadows.
+    shadows: Arc<Semaphore>,
     /// Of models by their names.
     batching: BTreeMap<String, Batching>,
     patience: Patience,
@@ -76,11 +109,14 @@ impl WorkerPool {
         metrics: Arc<HostMetrics>,
         spans: Spans,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             resolver: Resolver::new(store),
             members: Members::default(),
             readable: Mutex::default(),
             withdrawn: Mutex::default(),
+            tallies: Tallies::default(),
+            shadows: Arc::new(Semaphore::new(shadow::MOST)),
             patience,
             batching,
             metrics,
@@ -118,6 +154,11 @@ impl WorkerPool {
         self.members.count() > 0
     }
 
+    /// What is counted of versions that share the requests of an alias.
+    pub fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+
     /// Whether workers were told to load this object, and so may read it.
     pub fn may_read(&self, bucket: &str, key: &str) -> bool {
         self.readable().contains(&(bucket.to_owned(), key.to_owned()))
@@ -140,8 +181,8 @@ impl WorkerPool {
         patience: Option<Duration>,
     ) -> Result<ModelInferResponse, Failure> {
         let (started, asked) = (Instant::now(), Asked::new(model));
-        let asking = asked.follow(self.resolve_and_ask(model, request));
-        let answer = self.within(patience, model, asking).await;
+        let asking = self.route_and_ask(model, request, self.deadline(patience));
+        let answer = asked.follow(asking).await;
         let outcome = answer.as_ref().err().map_or("done", Failure::outcome);
         self.metrics.inferred(outcome, started.elapsed().as_secs_f64());
         let told = answer.as_ref().map(|answer| answer.model_version.as_str());
@@ -149,40 +190,67 @@ impl WorkerPool {
         answer
     }
 
-    async fn resolve_and_ask(
+    async fn route_and_ask(
         &self,
         model: &str,
         mut request: ModelInferRequest,
+        deadline: Deadline,
     ) -> Result<ModelInferResponse, Failure> {
-        let resolved = self.in_service(model).await?;
-        request.model_name.clone_from(&resolved.name);
-        request.model_version.clone_from(&resolved.version);
-        let ask = |mut client: Client| {
-            let request = traced(request.clone());
-            async move { client.model_infer(request).await }
-        };
-        let mut answer = self.with_model(&resolved, ask).await?;
-        wire::complete(&answer)?;
-        answer.model_name.clone_from(&resolved.name);
-        answer.model_version.clone_from(&resolved.version);
+        let key = take_key(&mut request);
+        let route = deadline.within(model, self.in_service(model)).await?;
+        let version = route.pick(&key);
+        let asked = deadline.within(model, self.ask_version(version, &request)).await;
+        if route.is_compared() {
+            self.tallies.count(version, &asked);
+        }
+        let (answer, _took) = asked?;
+        if let Some(shadow) = &route.shadow {
+            self.copy_to(shadow, request, &answer);
+        }
         Ok(answer)
+    }
+
+    /// Asks a version. The answer comes with how long it took the worker, loading of the model not included.
+    async fn ask_version(
+        &self,
+        version: &Arc<Resolved>,
+        request: &ModelInferRequest,
+    ) -> Result<(ModelInferResponse, Duration), Failure> {
+        let ask = |mut client: Client| {
+            let request = traced(ModelInferRequest {
+                model_name: version.name.clone(),
+                model_version: version.version.clone(),
+                ..request.clone()
+            });
+            async move {
+                let since = Instant::now();
+                let answer = client.model_infer(request).await?;
+                Ok(answer.map(|answer| (answer, since.elapsed())))
+            }
+        };
+        let (mut answer, took) = self.with_model(version, ask).await?;
+        wire::complete(&answer)?;
+        answer.model_name.clone_from(&version.name);
+        answer.model_version.clone_from(&version.version);
+        Ok((answer, took))
     }
 
     /// What a model takes and gives; it is loaded for that.
     pub async fn metadata(&self, model: &str) -> Result<ModelMetadataResponse, Failure> {
         let asking = async {
-            let resolved = self.in_service(model).await?;
+            let route = self.in_service(model).await?;
+            let version = &route.main;
             let request = ModelMetadataRequest {
-                name: resolved.name.clone(),
-                version: resolved.version.clone(),
+                name: version.name.clone(),
+                version: version.version.clone(),
             };
             let ask = |mut client: Client| {
                 let request = traced(request.clone());
                 async move { client.model_metadata(request).await }
             };
-            self.with_model(&resolved, ask).await
+            self.with_model(version, ask).await
         };
-        self.within(None, model, asking).await
+        self.deadline(None).within(model, asking).await
     }
 
     /// The names and versions that workers have loaded; none where there is no worker.
@@ -227,7 +295,7 @@ impl WorkerPool {
 
     /// Takes a model out of service on this host: nobody is answered by it until it is loaded again.
     pub async fn unload(&self, name: &str) -> Result<(), Failure> {
-        let resolved = self.resolver.resolve(name).await?;
+        let resolved = self.resolver.resolve(name).await?.main.clone();
         self.withdrawn().insert(resolved.name.clone());
         let members = self.members.all();
         let unloading = members.iter().map(|member| self.unload_at(member, &resolved));
@@ -254,30 +322,22 @@ impl WorkerPool {
         self.withdrawn().contains(name)
     }
 
-    async fn in_service(&self, model: &str) -> Result<Arc<Resolved>, Failure> {
-        let resolved = self.resolver.resolve(model).await?;
-        if self.is_withdrawn(&resolved.name) {
-            return Err(Failure::NotFound(format!(
-                "model `{}` is unloaded",
-                resolved.name
-            )));
+    async fn in_service(&self, model: &str) -> Result<Arc<Route>, Failure> {
+        let route = self.resolver.resolve(model).await?;
+        let name = &route.main.name;
+        if self.is_withdrawn(name) {
+            return Err(Failure::NotFound(format!("model `{name}` is unloaded")));
         }
-        Ok(resolved)
+        Ok(route)
     }
 
-    async fn within<T>(
-        &self,
-        patience: Option<Duration>,
-        model: &str,
-        asking: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+    fn deadline(&self, patience: Option<Duration>) -> Deadline {
         let most = self.patience.infer.max(self.patience.worker);
         let limit = patience.map_or(most, |patience| patience.min(most));
-        let answer = tokio::time::timeout(limit, asking).await;
-        answer.unwrap_or_else(|_| {
-            let late = format!("model `{model}` did not answer within {limit:?}");
-            Err(Failure::Expired(late))
-        })
+        Deadline {
+            limit,
+            at: tokio::time::Instant::now() + limit,
+        }
     }
 
     /// Asks the workers one after another until one answers.
@@ -349,9 +409,17 @@ impl WorkerPool {
 
 #[async_trait]
 impl Inference for WorkerPool {
-    async fn infer(&self, model: &str, inputs: Vec<Tensor>) -> Result<InferResponse, InferError> {
-        let answer = self.ask(model, wire::request(inputs), None).await?;
-        wire::response(answer)
+    async fn infer(
+        &self,
+        model: &str,
+        key: Option<String>,
+        inputs: Vec<Tensor>,
+    ) -> Result<InferResponse, InferError> {
+        let mut request = wire::request(inputs);
+        if let Some(key) = key {
+            give_key(&mut request, key);
+        }
+        wire::response(self.ask(model, request, None).await?)
     }
 }
 

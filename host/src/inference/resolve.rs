@@ -1,4 +1,4 @@
-//! From a reference such as `ranker@champion` to the object that holds the model.
+//! From a reference such as `ranker@champion` to the object that holds the model, or two that share its requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tidegate_ml::reference::{ModelRef, Target};
 use tidegate_ml::registry::{self, Alias, ModelVersion};
 use tidegate_runtime::store::{Store, StoreError};
+use tidegate_runtime::trigger::Split;
 use tonic::Status;
 
 use super::failure::Failure;
@@ -33,10 +34,53 @@ impl Resolved {
     }
 }
 
+/// Who is asked for a reference.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// The version that it stands for.
+    pub(super) main: Arc<Resolved>,
+    /// Another one, that has a share of the requests.
+    beside: Option<Beside>,
+    /// One that is asked the same as well, and never answers.
+    pub(super) shadow: Option<Arc<Resolved>>,
+}
+
+#[derive(Debug)]
+struct Beside {
+    split: Split,
+    number: u64,
+    version: Arc<Resolved>,
+    /// Whether it is the champion's requests that are shared.
+    champions: bool,
+}
+
+impl Route {
+    fn to(version: Resolved) -> Self {
+        Self {
+            main: Arc::new(version),
+            beside: None,
+            shadow: None,
+        }
+    }
+
+    /// Whether two versions share the champion's requests, which is when they are compared.
+    pub(super) fn is_compared(&self) -> bool {
+        self.beside.as_ref().is_some_and(|beside| beside.champions)
+    }
+
+    /// The version that a key falls to: always the same one, as long as its share does not shrink.
+    pub(super) fn pick(&self, key: &str) -> &Arc<Resolved> {
+        match &self.beside {
+            Some(beside) if beside.split.pick(key) == beside.number => &beside.version,
+            _ => &self.main,
+        }
+    }
+}
+
 /// Looks references up in the registry, and keeps the answers for a moment.
 pub(super) struct Resolver {
     store: Arc<dyn Store>,
-    kept: Mutex<HashMap<String, (Instant, Arc<Resolved>)>>,
+    kept: Mutex<HashMap<String, (Instant, Arc<Route>)>>,
 }
 
 impl Resolver {
@@ -47,60 +91,71 @@ impl Resolver {
         }
     }
 
-    pub(super) async fn resolve(&self, reference: &str) -> Result<Arc<Resolved>, Failure> {
-        if let Some(resolved) = self.kept(reference) {
-            return Ok(resolved);
+    pub(super) async fn resolve(&self, reference: &str) -> Result<Arc<Route>, Failure> {
+        if let Some(route) = self.kept(reference) {
+            return Ok(route);
         }
         let parsed: ModelRef = reference
             .parse()
             .map_err(|error| Failure::Invalid(format!("{error}")))?;
-        let resolved = Arc::new(self.look_up(parsed).await?);
-        self.keep(reference, &resolved);
-        Ok(resolved)
+        let route = Arc::new(self.look_up(parsed).await?);
+        self.keep(reference, &route);
+        Ok(route)
     }
 
-    fn kept(&self, reference: &str) -> Option<Arc<Resolved>> {
+    fn kept(&self, reference: &str) -> Option<Arc<Route>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, resolved) = kept.get(reference)?;
-        (since.elapsed() < FRESH).then(|| resolved.clone())
+        let (since, route) = kept.get(reference)?;
+        (since.elapsed() < FRESH).then(|| route.clone())
     }
 
-    fn keep(&self, reference: &str, resolved: &Arc<Resolved>) {
+    fn keep(&self, reference: &str, route: &Arc<Route>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT {
             kept.retain(|_, (since, _)| since.elapsed() < FRESH);
         }
         if kept.len() < KEPT {
-            kept.insert(reference.to_owned(), (Instant::now(), resolved.clone()));
+            kept.insert(reference.to_owned(), (Instant::now(), route.clone()));
         }
     }
 
-    async fn look_up(&self, reference: ModelRef) -> Result<Resolved, Failure> {
+    async fn look_up(&self, reference: ModelRef) -> Result<Route, Failure> {
         let name = reference.name;
         match reference.target {
-            Target::Alias(alias) => {
-                let version = self.version_of(&name, &alias).await?;
-                self.registered(name, version).await
-            }
-            Target::Version(version) => self.registered(name, version).await,
-            Target::Object { bucket, key } => self.object(name, bucket, key).await,
+            Target::Alias(alias) => self.aliased(&name, &alias).await,
+            Target::Version(version) => self.registered(&name, version).await.map(Route::to),
+            Target::Object { bucket, key } => self.object(name, bucket, key).await.map(Route::to),
         }
     }
 
-    async fn version_of(&self, name: &str, alias: &str) -> Result<u64, Failure> {
-        let row = self.row(&registry::alias_key(name, alias)).await?;
+    async fn aliased(&self, name: &str, called: &str) -> Result<Route, Failure> {
+        let row = self.row(&registry::alias_key(name, called)).await?;
         let row =
-            row.ok_or_else(|| Failure::NotFound(format!("model `{name}` has no alias `{alias}` yet")))?;
+            row.ok_or_else(|| Failure::NotFound(format!("model `{name}` has no alias `{called}` yet")))?;
         let alias: Alias = decoded(&row, name)?;
-        Ok(alias.version)
+        let mut route = Route::to(self.registered(name, alias.version).await?);
+        let other = alias.versions.keys().find(|other| **other != alias.version);
+        if let (Some(&number), Ok(split)) = (other, Split::try_from(alias.versions.clone())) {
+            let version = Arc::new(self.registered(name, number).await?);
+            route.beside = Some(Beside {
+                split,
+                number,
+                version,
+                champions: called == registry::CHAMPION,
+            });
+        }
+        if let Some(shadow) = alias.shadow {
+            route.shadow = Some(Arc::new(self.registered(name, shadow).await?));
+        }
+        Ok(route)
     }
 
-    async fn registered(&self, name: String, version: u64) -> Result<Resolved, Failure> {
-        let row = self.row(&registry::version_key(&name, version)).await?;
+    async fn registered(&self, name: &str, version: u64) -> Result<Resolved, Failure> {
+        let row = self.row(&registry::version_key(name, version)).await?;
         let row = row.ok_or_else(|| Failure::NotFound(format!("model `{name}` has no version {version}")))?;
-        let record: ModelVersion = decoded(&row, &name)?;
+        let record: ModelVersion = decoded(&row, name)?;
         Ok(Resolved {
-            name,
+            name: name.to_owned(),
             version: version.to_string(),
             bucket: record.artifact.bucket,
             key: record.artifact.key,

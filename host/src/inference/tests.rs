@@ -165,14 +165,7 @@ async fn put(store: &dyn Store, key: &str, value: serde_json::Value) {
 /// A registry in which the champion of `ranker` is its version 3.
 async fn registry() -> Arc<dyn Store> {
     let store: Arc<dyn Store> = Arc::new(Memory::default());
-    let version = serde_json::json!({
-        "model": "ranker", "version": 3, "created": 1, "metrics": {}, "parameters": {}, "code": {},
-        "artifact": { "bucket": "models", "key": "ranker/abc/model.onnx", "sha256": "", "size": 1 },
-        "dataset": { "id": "d", "bucket": "data", "prefix": "p/", "digest": "" },
-        "signature": { "user_features": [], "item_features": [] },
-        "decision": "promote", "reason": "", "origin": { "event": "", "trace": "", "job": "" },
-    });
-    put(&*store, "ranker/versions/000000000003", version).await;
+    add_version(&*store, 3).await;
     put(
         &*store,
         "ranker/aliases/champion",
@@ -180,6 +173,17 @@ async fn registry() -> Arc<dyn Store> {
     )
     .await;
     store
+}
+
+async fn add_version(store: &dyn Store, number: u64) {
+    let version = serde_json::json!({
+        "model": "ranker", "version": number, "created": 1, "metrics": {}, "parameters": {}, "code": {},
+        "artifact": { "bucket": "models", "key": "ranker/abc/model.onnx", "sha256": "", "size": 1 },
+        "dataset": { "id": "d", "bucket": "data", "prefix": "p/", "digest": "" },
+        "signature": { "user_features": [], "item_features": [] },
+        "decision": "promote", "reason": "", "origin": { "event": "", "trace": "", "job": "" },
+    });
+    put(store, &format!("ranker/versions/{number:012}"), version).await;
 }
 
 fn pool(store: Arc<dyn Store>, wait: u64) -> Arc<WorkerPool> {
@@ -210,7 +214,7 @@ async fn a_champion_is_resolved_loaded_once_and_answers() {
     let echo = Arc::new(Echo::default());
     let pool = pool(registry().await, 2000);
     pool.join("worker", &serve(echo.clone()).await, false).unwrap();
-    let requests = (0..16).map(|_| pool.infer("ranker", vec![tensor()]));
+    let requests = (0..16).map(|_| pool.infer("ranker", None, vec![tensor()]));
     for answer in futures::future::join_all(requests).await {
         let answer = answer.unwrap();
         assert_eq!(answer.model_version, "3");
@@ -231,13 +235,13 @@ async fn a_champion_is_resolved_loaded_once_and_answers() {
 async fn what_is_not_registered_is_not_found() {
     let pool = pool(registry().await, 10);
     for reference in ["other", "ranker@candidate", "ranker@9", "ranker@uri:models/none"] {
-        let answer = pool.infer(reference, Vec::new()).await;
+        let answer = pool.infer(reference, None, Vec::new()).await;
         assert!(
             matches!(answer, Err(InferError::NotFound(_))),
             "{reference}: {answer:?}"
         );
     }
-    let answer = pool.infer("no such name", Vec::new()).await;
+    let answer = pool.infer("no such name", None, Vec::new()).await;
     assert!(matches!(answer, Err(InferError::Invalid(_))), "{answer:?}");
 }
 
@@ -248,7 +252,7 @@ async fn without_a_worker_models_are_unavailable_until_one_joins() {
     let address = serve(echo).await;
     let early = tokio::spawn({
         let pool = pool.clone();
-        async move { pool.infer("ranker", vec![tensor()]).await }
+        async move { pool.infer("ranker", None, vec![tensor()]).await }
     });
     tokio::time::sleep(Duration::from_millis(50)).await;
     pool.join("worker", &address, true).unwrap();
@@ -256,7 +260,7 @@ async fn without_a_worker_models_are_unavailable_until_one_joins() {
     pool.child_left();
     assert!(!pool.is_ready());
     let impatient = self::pool(registry().await, 10);
-    let answer = impatient.infer("ranker", vec![tensor()]).await;
+    let answer = impatient.infer("ranker", None, vec![tensor()]).await;
     assert!(matches!(answer, Err(InferError::Unavailable(_))), "{answer:?}");
 }
 
@@ -265,7 +269,7 @@ async fn what_the_model_refuses_is_invalid() {
     let pool = pool(registry().await, 2000);
     let address = serve(Arc::new(Echo::default())).await;
     pool.join("worker", &address, false).unwrap();
-    let answer = pool.infer("ranker", Vec::new()).await;
+    let answer = pool.infer("ranker", None, Vec::new()).await;
     assert!(
         matches!(&answer, Err(InferError::Invalid(text)) if text.contains("input `x`")),
         "{answer:?}"
@@ -279,14 +283,14 @@ async fn a_model_is_asked_where_it_is_loaded_and_elsewhere_when_many_ask() {
     pool.join("one", &serve(one.clone()).await, false).unwrap();
     pool.join("other", &serve(other.clone()).await, false).unwrap();
     for _ in 0..8 {
-        pool.infer("ranker", vec![tensor()]).await.unwrap();
+        pool.infer("ranker", None, vec![tensor()]).await.unwrap();
     }
     let loads = || one.loads.load(Ordering::Relaxed) + other.loads.load(Ordering::Relaxed);
     assert_eq!(loads(), 1);
     for worker in [&one, &other] {
         worker.held.send_replace(true);
     }
-    let requests = (0..32).map(|_| pool.infer("ranker", vec![tensor()]));
+    let requests = (0..32).map(|_| pool.infer("ranker", None, vec![tensor()]));
     let release = async {
         while loads() < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -307,11 +311,33 @@ async fn what_one_worker_cannot_answer_another_does() {
     let nobody = unused.local_addr().unwrap().to_string();
     drop(unused);
     pool.join("gone", &nobody, false).unwrap();
-    let alone = pool.infer("ranker", vec![tensor()]).await;
+    let alone = pool.infer("ranker", None, vec![tensor()]).await;
     assert!(matches!(alone, Err(InferError::Unavailable(_))), "{alone:?}");
     pool.join("there", &serve(Arc::new(Echo::default())).await, false)
         .unwrap();
     for _ in 0..4 {
-        pool.infer("ranker", vec![tensor()]).await.unwrap();
+        pool.infer("ranker", None, vec![tensor()]).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_key_is_answered_by_one_version_and_both_have_their_share() {
+    let store = registry().await;
+    add_version(&*store, 4).await;
+    let split = serde_json::json!({ "version": 3, "versions": { "3": 50, "4": 50 } });
+    put(&*store, "ranker/aliases/champion", split).await;
+    let pool = pool(store, 2000);
+    let address = serve(Arc::new(Echo::default())).await;
+    pool.join("worker", &address, false).unwrap();
+    let mut answered = BTreeMap::<String, usize>::new();
+    for nth in 0..40 {
+        let key = Some(format!("user-{nth}"));
+        let first = pool.infer("ranker", key.clone(), vec![tensor()]).await.unwrap();
+        let again = pool.infer("ranker", key, vec![tensor()]).await.unwrap();
+        assert_eq!(first.model_version, again.model_version);
+        *answered.entry(first.model_version).or_default() += 1;
+    }
+    assert!(answered["3"] > 5 && answered["4"] > 5, "{answered:?}");
+    let pinned = pool.infer("ranker@4", None, vec![tensor()]).await.unwrap();
+    assert_eq!(pinned.model_version, "4");
 }

@@ -1,6 +1,9 @@
-//! Models that somebody brings along: the file is looked at before it is registered, by the rules of every other model.
+//! Models that somebody brings along: the file is looked at before it is registered, by the rules of every other model
+//! ([`register`]). Which versions answer for an alias ([`aliases`]), and how one takes another's place ([`rollout`]).
 
+pub mod aliases;
 mod onnx;
+pub mod rollout;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tidegate_ml::promotion::{Decision, Verdict, decide};
 use tidegate_ml::reference::ModelRef;
 use tidegate_ml::registry::{
-    self, Alias, Artifact, CHAMPION, Comparison, Dataset, ModelVersion, Next, Origin, Signature, aliases,
+    self, Alias, Artifact, CHAMPION, Comparison, Dataset, ModelVersion, Next, Origin, Signature,
 };
 use tidegate_runtime::store::{CommitError, Condition, ObjectReader, StateWrite, Store, StoreError, Unit};
 
@@ -226,29 +229,30 @@ impl Registry {
         };
         let mut unit = Unit::default();
         unit.state.push(write(
+            registry::TABLE,
             registry::version_key(model, version.version),
             version,
             Condition::Absent,
         ));
-        unit.state
-            .push(write(registry::next_key(model), &counter, self.counter));
+        unit.state.push(write(
+            registry::TABLE,
+            registry::next_key(model),
+            &counter,
+            self.counter,
+        ));
         let champion = self.champion.as_ref().map(|champion| champion.version);
-        let mut moved: BTreeMap<&str, u64> = aliases(version.decision, version.version, champion)
+        let mut moved: BTreeMap<&str, u64> = registry::aliases(version.decision, version.version, champion)
             .into_iter()
             .collect();
         moved.extend(alias.map(|alias| (alias, version.version)));
         for (name, target) in moved {
-            let alias = Alias {
-                version: target,
-                since: now,
-            };
+            let alias = Alias::to(target, now);
             let condition = if name == CHAMPION {
                 self.alias
             } else {
                 Condition::None
             };
-            unit.state
-                .push(write(registry::alias_key(model, name), &alias, condition));
+            unit.state.push(aliases::written(model, name, &alias, condition));
         }
         unit
     }
@@ -269,9 +273,14 @@ fn verdict(offered: &Offered, has_champion: bool, champion: Option<&Comparison>)
     }
 }
 
-fn write(key: String, value: &impl Serialize, condition: Condition) -> StateWrite {
+/// Milliseconds since the Unix epoch.
+pub fn now() -> u64 {
+    chrono::Utc::now().timestamp_millis().max(0) as u64
+}
+
+fn write(table: &str, key: String, value: &impl Serialize, condition: Condition) -> StateWrite {
     StateWrite {
-        table: registry::TABLE.into(),
+        table: table.into(),
         key,
         value: Some(serde_json::to_vec(value).map(Bytes::from).unwrap_or_default()),
         condition,

@@ -1,5 +1,6 @@
 """Writes ONNX files into a folder: `types.onnx` gives back what it takes, one input of each type of the protocol, and
-`sums.onnx` gives the sum of each row."""
+`sums.onnx` gives the sum of each row; `thrice.onnx` thrice of it, and `broken.onnx` fails on every row that does not begin with
+0, both of the same inputs and outputs."""
 
 import sys
 
@@ -46,5 +47,36 @@ def sums():
     save("sums", [axes, node], [port("x", TensorProto.FLOAT, ["N", 4])], [port("sum", TensorProto.FLOAT, ["N", 1])])
 
 
+def thrice():
+    port = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Constant", [], ["axes"], value_ints=[1]),
+        helper.make_node("ReduceSum", ["x", "axes"], ["whole"], keepdims=1),
+        helper.make_node("Constant", [], ["three"], value_float=3.0),
+        helper.make_node("Mul", ["whole", "three"], ["sum"]),
+    ]
+    save("thrice", nodes, [port("x", TensorProto.FLOAT, ["N", 4])], [port("sum", TensorProto.FLOAT, ["N", 1])])
+
+
+def broken():
+    port = helper.make_tensor_value_info
+    # The first number of a row is taken for the index of a column, of which there is one.
+    nodes = [
+        helper.make_node("Constant", [], ["axes"], value_ints=[1]),
+        helper.make_node("ReduceSum", ["x", "axes"], ["whole"], keepdims=1),
+        helper.make_node("Constant", [], ["first"], value_int=0),
+        helper.make_node("Gather", ["x", "first"], ["column"], axis=1),
+        helper.make_node("Constant", [], ["row"], value_int=0),
+        helper.make_node("Gather", ["column", "row"], ["number"], axis=0),
+        helper.make_node("Cast", ["number"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Constant", [], ["shape"], value_ints=[1]),
+        helper.make_node("Reshape", ["index", "shape"], ["indices"]),
+        helper.make_node("Gather", ["whole", "indices"], ["sum"], axis=1),
+    ]
+    save("broken", nodes, [port("x", TensorProto.FLOAT, ["N", 4])], [port("sum", TensorProto.FLOAT, ["N", 1])])
+
+
 types()
 sums()
+thrice()
+broken()

@@ -54,13 +54,7 @@ impl<'a> Registry<'a> {
         };
         put_unchanged(&next_key(self.model), &counter, self.next.as_ref())?;
         for (name, target) in aliases {
-            let (key, alias) = (
-                alias_key(self.model, name),
-                Alias {
-                    version: *target,
-                    since: now,
-                },
-            );
+            let (key, alias) = (alias_key(self.model, name), Alias::to(*target, now));
             if *name == CHAMPION {
                 put_unchanged(&key, &alias, self.alias.as_ref())?;
             } else {

@@ -19,12 +19,27 @@ impl<T: Send + 'static> inference::HostWithStore<T> for Imports {
         inputs: Vec<inference::Tensor>,
     ) -> wasmtime::Result<Result<inference::Response, Error>> {
         let call = Guest::call_of(accessor)?;
-        Ok(call.infer(&model, inputs).await)
+        Ok(call.infer(&model, None, inputs).await)
+    }
+
+    async fn infer_for(
+        accessor: &Accessor<T, Self>,
+        model: String,
+        key: String,
+        inputs: Vec<inference::Tensor>,
+    ) -> wasmtime::Result<Result<inference::Response, Error>> {
+        let call = Guest::call_of(accessor)?;
+        Ok(call.infer(&model, Some(key), inputs).await)
     }
 }
 
 impl Call {
-    async fn infer(&self, model: &str, inputs: Vec<inference::Tensor>) -> Result<inference::Response, Error> {
+    async fn infer(
+        &self,
+        model: &str,
+        key: Option<String>,
+        inputs: Vec<inference::Tensor>,
+    ) -> Result<inference::Response, Error> {
         let name = model.split('@').next().unwrap_or(model);
         self.spec
             .grants
@@ -32,7 +47,7 @@ impl Call {
             .map_err(Error::Denied)?;
         at_most("tensors", inputs.len(), TENSORS)?;
         let inputs = inputs.into_iter().map(checked).collect::<Result<_, _>>()?;
-        let asking = self.services.inference.infer(model, inputs);
+        let asking = self.services.inference.infer(model, key, inputs);
         let response = match self.event.context() {
             Some(context) => tidegate_trace::within(context, asking).await?,
             None => asking.await?,

@@ -45,7 +45,7 @@ use crate::jobs::{Jobs, Limits};
 use crate::records::{KeptRequests, Records};
 use crate::sandbox::{Pool, Program, Sandbox};
 use crate::services::Services;
-use crate::store::{CommitError, Depth, Store};
+use crate::store::{CommitError, Depth, StateWrite, Store};
 use crate::trigger::{Scheduler, Split};
 use crate::world::World;
 
@@ -213,6 +213,22 @@ impl Platform {
             data,
         );
         self.take_in(event).await
+    }
+
+    /// Commits rows of the host's own, together with an event that tells of them: its type, its subject and its data.
+    pub async fn commit_rows(
+        &self,
+        source: &str,
+        state: Vec<StateWrite>,
+        told: Option<(&str, String, serde_json::Value)>,
+    ) -> Result<(), CommitError> {
+        let mut draft = Draft::new(&self.services);
+        draft.unit.state = state;
+        if let Some((kind, subject, data)) = told {
+            let (json, data) = (Some("application/json".to_owned()), data.to_string().into());
+            draft.event(self.root(source, kind, Some(subject), json, data), None);
+        }
+        draft.commit().await
     }
 
     /// The functions that are live.

@@ -16,10 +16,10 @@ use super::{Named, infer, models, request, server};
 use crate::api::error::ApiError;
 use crate::api::traced::Entered;
 use crate::api::{Faces, guard};
+use crate::inference::merged;
 use crate::inference::open_inference::grpc_inference_service_server::{
     GrpcInferenceService, GrpcInferenceServiceServer,
 };
-use crate::inference::merged;
 use crate::inference::open_inference::*;
 use crate::server::{Handler, Incoming, Peer, Unhurried};
 
@@ -129,7 +129,8 @@ impl GrpcInferenceService for Service {
 
     async fn model_infer(&self, request: tonic::Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
         let deadline = deadline(request.metadata())?;
-        let request = request.into_inner();
+        let (metadata, _, mut request) = request.into_parts();
+        infer::keyed(&mut request, metadata.as_ref());
         let patience = request::patience_of(&request).map_err(status)?;
         request::refuse_extensions(&request).map_err(status)?;
         let named = named(request.model_name.clone(), request.model_version.clone());

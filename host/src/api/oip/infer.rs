@@ -9,11 +9,11 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::refusal::too_large;
-use super::{HEADER_LENGTH, Named, Refusal, answer, request};
+use super::{HEADER_LENGTH, Named, ROUTING_KEY_HEADER, Refusal, answer, request};
 use crate::api::error::ApiError;
 use crate::api::{Faces, objects};
-use crate::inference::Failure;
 use crate::inference::open_inference::ModelInferRequest;
+use crate::inference::{Failure, give_key};
 
 pub(super) async fn infer(
     State(faces): State<Faces>,
@@ -24,7 +24,8 @@ pub(super) async fn infer(
     let reference = named.reference()?;
     let json = json_length(&headers)?;
     let (_place, body) = enter_and_read(&faces, &headers, body).await?;
-    let asked = request::read(&body, json)?;
+    let mut asked = request::read(&body, json)?;
+    keyed(&mut asked.request, &headers);
     bounded(&faces, &asked.request)?;
     let id = asked.request.id.clone();
     let answered = faces
@@ -32,6 +33,14 @@ pub(super) async fn infer(
         .ask(&reference, asked.request, asked.patience)
         .await?;
     Ok(answer::write(&answered, &id, &asked.form)?)
+}
+
+/// Gives a request the routing key of its header; its own parameter goes before.
+pub(in crate::api) fn keyed(request: &mut ModelInferRequest, headers: &HeaderMap) {
+    let key = headers.get(ROUTING_KEY_HEADER);
+    if let Some(key) = key.and_then(|key| key.to_str().ok()) {
+        give_key(request, key.to_owned());
+    }
 }
 
 /// A place for one more request, and its body, which is not read before.
@@ -95,4 +104,28 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
         ))
     };
     length.map(Some).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inference::open_inference::infer_parameter::ParameterChoice;
+
+    #[test]
+    fn a_header_gives_the_routing_key_that_a_request_does_not_have_itself() {
+        let headers = HeaderMap::from_iter([(
+            http::HeaderName::from_static(ROUTING_KEY_HEADER),
+            http::HeaderValue::from_static("user-1"),
+        )]);
+        let key = |given: Option<&str>| {
+            let mut request = ModelInferRequest::default();
+            if let Some(given) = given {
+                give_key(&mut request, given.to_owned());
+            }
+            keyed(&mut request, &headers);
+            request.parameters["routing_key"].parameter_choice.clone()
+        };
+        let text = |text: &str| Some(ParameterChoice::StringParam(text.to_owned()));
+        assert_eq!((key(None), key(Some("own"))), (text("user-1"), text("own")));
+    }
 }

@@ -25,12 +25,14 @@ use super::Faces;
 use super::error::ApiError;
 pub(super) use datatype::Datatype;
 pub use grpc::Grpc;
-pub(super) use infer::{bounded, enter_and_read};
+pub(super) use infer::{bounded, enter_and_read, keyed};
 pub use refusal::Refusal;
 pub(super) use server::is_ready;
 
 /// How many bytes of a body are JSON, where bytes of tensors follow.
 const HEADER_LENGTH: &str = "inference-header-content-length";
+/// What a request has in common with others that the same version is to answer, where two share them.
+const ROUTING_KEY_HEADER: &str = "tidegate-routing-key";
 /// The media type of such a body.
 const OCTETS: &str = "application/octet-stream";
 /// What the operator alone may call.

@@ -107,10 +107,8 @@ async fn score(
         .and_then(|kind| kind.to_str().ok());
     let asked = Asked::read(kind.unwrap_or("application/json"), &body)?;
     let takes = faces.workers.metadata(&reference).await?;
-    let request = ModelInferRequest {
-        inputs: Vec::new(),
-        ..Default::default()
-    };
+    let mut request = ModelInferRequest::default();
+    oip::keyed(&mut request, &headers);
     let request = tensors::fill(request, &takes.inputs, asked)?;
     oip::bounded(&faces, &request)?;
     let answer = faces.workers.ask(&reference, request, None).await?;

@@ -13,6 +13,7 @@ mod objects;
 mod replay;
 mod requests;
 mod resume;
+mod rollouts;
 mod runs;
 mod versions;
 
@@ -61,6 +62,15 @@ pub fn router(faces: Faces) -> Router {
         .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/models", get(models::list).post(models::register))
         .route("/models/{name}", get(models::one))
+        .route("/models/{name}/aliases/{alias}", put(rollouts::set_alias))
+        .route(
+            "/models/{name}/rollout",
+            post(rollouts::begin).delete(rollouts::stop),
+        )
+        .route(
+            "/models/{name}/shadow",
+            put(rollouts::set_shadow).delete(rollouts::remove_shadow),
+        )
         .route("/objects/{bucket}", get(objects::list))
         .route(
             "/objects/{bucket}/{*key}",

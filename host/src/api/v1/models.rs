@@ -9,7 +9,7 @@ use tidegate_runtime::store::{Order, Store, StoreError};
 
 use crate::api::error::{ApiError, Json};
 use crate::api::{Faces, objects};
-use crate::models::{Offered, RegisterError, register as enter};
+use crate::models::{Offered, RegisterError, now, register as enter, rollout};
 
 /// Rows that are read at one time.
 const PAGE: usize = 1000;
@@ -19,10 +19,23 @@ const MOST: usize = 20_000;
 #[derive(Default)]
 struct Model {
     aliases: Map<String, Value>,
+    /// Aliases whose requests two versions share, with the shares.
+    splits: Map<String, Value>,
+    /// Aliases that a version is asked for as well, without answering.
+    shadows: Map<String, Value>,
     versions: Vec<Value>,
 }
 
 impl Model {
+    fn name(&mut self, alias: &str, row: &Value) {
+        self.aliases.insert(alias.to_owned(), row["version"].clone());
+        for (shown, key) in [(&mut self.splits, "versions"), (&mut self.shadows, "shadow")] {
+            if let Some(found) = row.get(key) {
+                shown.insert(alias.to_owned(), found.clone());
+            }
+        }
+    }
+
     fn numbers(&self) -> impl Iterator<Item = String> {
         self.versions.iter().map(|version| version["version"].to_string())
     }
@@ -41,11 +54,16 @@ pub(super) async fn one(
     State(faces): State<Faces>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut models = read(faces.platform.store().as_ref(), &format!("{name}/")).await?;
+    let store = faces.platform.store().as_ref();
+    let mut models = read(store, &format!("{name}/")).await?;
     let model = models
         .remove(&name)
         .ok_or_else(|| ApiError::missing(format!("there is no model `{name}`")))?;
-    Ok(Json(shown(&name, model)))
+    let mut shown = shown(&name, model);
+    if let Some(rollout) = rollout::shown(store, &name).await? {
+        shown["rollout"] = json!(rollout);
+    }
+    Ok(Json(shown))
 }
 
 pub(super) async fn register(
@@ -54,8 +72,7 @@ pub(super) async fn register(
 ) -> Result<Json<Value>, ApiError> {
     let store = faces.platform.store().as_ref();
     objects::checked_place(store, &offered.bucket, &offered.key).await?;
-    let now = chrono::Utc::now().timestamp_millis().max(0) as u64;
-    let version = enter(store, offered, now).await?;
+    let version = enter(store, offered, now()).await?;
     tracing::info!(
         model = version.model,
         version = version.version,
@@ -95,7 +112,10 @@ pub(in crate::api) async fn all_versions(faces: &Faces) -> Result<Vec<(String, S
 /// The newest version comes first.
 fn shown(name: &str, mut model: Model) -> Value {
     model.versions.reverse();
-    json!({ "name": name, "aliases": model.aliases, "versions": model.versions })
+    json!({
+        "name": name, "aliases": model.aliases, "splits": model.splits, "shadows": model.shadows,
+        "versions": model.versions,
+    })
 }
 
 async fn read(store: &dyn Store, prefix: &str) -> Result<BTreeMap<String, Model>, StoreError> {
@@ -113,8 +133,7 @@ async fn read(store: &dyn Store, prefix: &str) -> Result<BTreeMap<String, Model>
                     models.entry(model.to_owned()).or_default().versions.push(value)
                 }
                 Some(Key::Alias(model, alias)) => {
-                    let aliases = &mut models.entry(model.to_owned()).or_default().aliases;
-                    aliases.insert(alias.to_owned(), value["version"].clone());
+                    models.entry(model.to_owned()).or_default().name(alias, &value);
                 }
                 Some(Key::Next(_)) | None => {}
             }
