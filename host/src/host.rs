@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
@@ -39,6 +39,8 @@ use crate::worker::{self, Supervisor, Surroundings};
 
 /// Buckets that are there from the first start.
 const FIRST_BUCKETS: [&str; 3] = ["data", "models", CHECKPOINTS];
+/// How often it is looked whether there is something to do for a worker that ends when there is not.
+const LOOK: Duration = Duration::from_millis(500);
 /// How long open requests may take to end after everything else has.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
@@ -203,7 +205,7 @@ impl Host {
             max_request: self.faces.config.inference.max_request,
             collector: self.faces.config.otlp.endpoint.clone(),
         };
-        let supervisor = Supervisor::new(program, surroundings, self.faces.clone());
+        let supervisor = Supervisor::new(program, surroundings, config.ends_idle(), self.faces.clone());
         self.worker = Some(tokio::spawn(supervisor.run(self.stop_worker.clone())));
     }
 
@@ -374,17 +376,39 @@ pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     made.with_context(|| format!("cannot make the data folder `{}`", folder.display()))
 }
 
+impl Faces {
+    /// Whether a job waits for a worker; where the store does not tell, one may.
+    async fn a_job_waits(&self) -> bool {
+        self.platform.jobs().any_waits().await.unwrap_or(true)
+    }
+}
+
 #[async_trait]
 impl worker::Watcher for Faces {
     fn started(&self) {
         self.metrics.worker_starts.inc();
     }
 
-    async fn ended(&self) {
+    async fn ended(&self, told: bool) {
         self.workers.child_left();
-        let with_host = self.stopping.is_cancelled();
-        self.credentials
-            .child_ended(self.platform.jobs(), with_host)
-            .await;
+        self.credentials.child_ended(self.platform.jobs(), told).await;
+    }
+
+    async fn wanted(&self) {
+        while !self.workers.is_waited_for() && !self.a_job_waits().await {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn idle(&self, time: Duration) {
+        let mut since = Instant::now();
+        while since.elapsed() < time {
+            tokio::time::sleep(LOOK.min(time)).await;
+            let jobs = self.platform.jobs();
+            if self.a_job_waits().await || self.credentials.child_works(jobs).await {
+                since = Instant::now();
+            }
+            since = since.max(self.workers.last_asked());
+        }
     }
 }

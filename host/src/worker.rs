@@ -63,28 +63,43 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf> {
     )
 }
 
-/// Who is told of a worker's coming and going.
+/// Who is told of a worker's coming and going, and knows whether there is something for it to do.
 #[async_trait]
 pub trait Watcher: Send + Sync + 'static {
     /// The process has started.
     fn started(&self);
-    /// The process has ended.
-    async fn ended(&self);
+    /// The process has ended, because it was told to or by itself.
+    async fn ended(&self, told: bool);
+    /// Waits until there is something for a worker to do.
+    async fn wanted(&self);
+    /// Waits until the worker has had nothing to do for a time.
+    async fn idle(&self, time: Duration);
+}
+
+/// How a worker process ended.
+enum Ended {
+    /// It was told to: its host ends, or it had nothing to do.
+    Told,
+    /// By itself.
+    Itself(ExitStatus),
 }
 
 /// Keeps one worker process running.
 pub struct Supervisor<W> {
     program: PathBuf,
     surroundings: Surroundings,
+    /// After how long with nothing to do the worker is ended, until there is something again.
+    idle: Option<Duration>,
     watcher: W,
 }
 
 impl<W: Watcher> Supervisor<W> {
     /// A supervisor of `program`.
-    pub fn new(program: PathBuf, surroundings: Surroundings, watcher: W) -> Self {
+    pub fn new(program: PathBuf, surroundings: Surroundings, idle: Option<Duration>, watcher: W) -> Self {
         Self {
             program,
             surroundings,
+            idle,
             watcher,
         }
     }
@@ -93,11 +108,18 @@ impl<W: Watcher> Supervisor<W> {
     pub async fn run(self, stop: CancellationToken) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let since = Instant::now();
-            let ended = self.run_once(&stop).await;
-            self.watcher.ended().await;
+            if self.idle.is_some() {
+                stop.run_until_cancelled(self.watcher.wanted()).await;
+            }
             if stop.is_cancelled() {
                 return;
+            }
+            let since = Instant::now();
+            let ended = self.run_once(&stop).await;
+            let told = stop.is_cancelled() || matches!(ended, Ok(Ended::Told));
+            self.watcher.ended(told).await;
+            if told {
+                continue;
             }
             pause = if since.elapsed() >= STEADY {
                 FIRST_PAUSE
@@ -105,7 +127,10 @@ impl<W: Watcher> Supervisor<W> {
                 pause
             };
             match ended {
-                Ok(status) => tracing::warn!(%status, ?pause, "the worker ended; it is started again"),
+                Ok(Ended::Told) => {}
+                Ok(Ended::Itself(status)) => {
+                    tracing::warn!(%status, ?pause, "the worker ended; it is started again")
+                }
                 Err(error) => {
                     tracing::warn!(error = format!("{error:#}"), ?pause, "the worker does not start")
                 }
@@ -121,19 +146,28 @@ impl<W: Watcher> Supervisor<W> {
         }
     }
 
-    async fn run_once(&self, stop: &CancellationToken) -> Result<ExitStatus> {
+    async fn run_once(&self, stop: &CancellationToken) -> Result<Ended> {
         let mut child = self.spawn()?;
         self.watcher.started();
         tracing::info!(pid = child.id(), "worker started");
         // Held open for as long as the host lives: the worker ends when it is closed.
         let lifeline = child.stdin.take();
-        let ended = stop.run_until_cancelled(child.wait()).await;
-        let status = match ended {
-            Some(status) => status,
-            None => say_goodbye(&mut child).await,
+        let ended = tokio::select! {
+            status = child.wait() => status.map(Ended::Itself),
+            () = self.told_to_end(stop) => say_goodbye(&mut child).await.map(|_status| Ended::Told),
         };
         drop(lifeline);
-        status.with_context(|| format!("cannot wait for `{}`", self.program.display()))
+        ended.with_context(|| format!("cannot wait for `{}`", self.program.display()))
+    }
+
+    /// Waits until the worker is to end.
+    async fn told_to_end(&self, stop: &CancellationToken) {
+        let Some(time) = self.idle else {
+            return stop.cancelled().await;
+        };
+        if stop.run_until_cancelled(self.watcher.idle(time)).await.is_some() {
+            tracing::info!(idle = ?time, "worker ends: it has nothing to do");
+        }
     }
 
     fn spawn(&self) -> Result<Child> {

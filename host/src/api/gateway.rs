@@ -174,7 +174,11 @@ impl Gateway {
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_s": self.started.elapsed().as_secs(),
             "functions": self.faces.platform.functions().len(),
-            "worker": if self.faces.workers.is_ready() { "ready" } else { "absent" },
+            "worker": match (self.faces.workers.is_ready(), self.faces.config.worker.ends_idle()) {
+                (true, _) => "ready",
+                (false, Some(_)) => "idle",
+                (false, None) => "absent",
+            },
         });
         answer(status, "application/json", body.to_string())
     }

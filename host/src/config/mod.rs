@@ -190,6 +190,8 @@ pub struct WorkerConfig {
     pub onnxruntime: Option<PathBuf>,
     /// The token of workers; made anew at each start by default.
     pub token: Option<String>,
+    /// After how long without anything to do it is ended, until there is something again; 0 keeps it.
+    pub idle_stop: Duration,
     /// How long an inference may take.
     pub infer_timeout: Duration,
     /// How long an inference waits for a worker to come up.
@@ -214,6 +216,13 @@ pub struct OtlpConfig {
     pub endpoint: Option<Endpoint>,
     /// How spans get there.
     pub tuning: Tuning,
+}
+
+impl WorkerConfig {
+    /// After how long the host's own worker is ended when it has nothing to do, if it is.
+    pub fn ends_idle(&self) -> Option<Duration> {
+        Some(self.idle_stop).filter(|time| self.start && !time.is_zero())
+    }
 }
 
 impl Default for Config {
@@ -298,6 +307,7 @@ fn read(from: &mut Reader) -> Config {
             program: from.path("worker.program"),
             onnxruntime: from.path("worker.onnxruntime"),
             token: from.secret("worker.token"),
+            idle_stop: from.duration("worker.idle_stop", "0s", ("0s", "1d")),
             infer_timeout: from.duration("worker.infer_timeout", "10s", ("10ms", "10m")),
             infer_wait: from.duration("worker.infer_wait", "10s", ("0s", "10m")),
         },

@@ -179,17 +179,21 @@ impl Drop for Busy {
 
 /// The workers that have joined.
 #[derive(Default)]
-pub(super) struct Members(watch::Sender<Vec<Arc<Member>>>);
+pub(super) struct Members {
+    joined: watch::Sender<Vec<Arc<Member>>>,
+    /// Requests that wait for the first one.
+    waiting: Arc<()>,
+}
 
 impl Members {
     /// A worker answers at an address from now on. Whoever had its name or its address before is not there any more.
     pub(super) fn join(&self, name: &str, address: &str, child: bool) -> Result<(), String> {
         let known = |member: &Arc<Member>| member.name == name && member.address == address;
-        if self.0.borrow().iter().any(known) {
+        if self.joined.borrow().iter().any(known) {
             return Ok(());
         }
         let member = Arc::new(Member::new(name, address, child)?);
-        let joined = self.0.send_if_modified(|members| {
+        let joined = self.joined.send_if_modified(|members| {
             members.retain(|other| other.name != name && other.address != address);
             let room = members.len() < MOST;
             if room {
@@ -205,7 +209,7 @@ impl Members {
 
     /// Leaves out those of whom it is true.
     pub(super) fn leave(&self, gone: impl Fn(&Member) -> bool) {
-        self.0.send_if_modified(|members| {
+        self.joined.send_if_modified(|members| {
             let before = members.len();
             members.retain(|member| !gone(member));
             members.len() != before
@@ -214,24 +218,39 @@ impl Members {
 
     /// All of them.
     pub(super) fn all(&self) -> Vec<Arc<Member>> {
-        self.0.borrow().clone()
+        self.joined.borrow().clone()
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.0.borrow().len()
+        self.joined.borrow().len()
+    }
+
+    /// Whether a request waits for the first one.
+    pub(super) fn is_waited_for(&self) -> bool {
+        Arc::strong_count(&self.waiting) > 1
+    }
+
+    /// Whether one of them is asked at the moment.
+    pub(super) fn is_busy(&self) -> bool {
+        let busy = |member: &Arc<Member>| member.busy.load(Ordering::Relaxed) > 0;
+        self.joined.borrow().iter().any(busy)
     }
 
     /// Whether there is one within a time.
     pub(super) async fn any_within(&self, wait: Duration) -> bool {
-        let mut members = self.0.subscribe();
+        if self.count() > 0 {
+            return true;
+        }
+        let _waiting = self.waiting.clone();
+        let mut members = self.joined.subscribe();
         let waiting = members.wait_for(|members| !members.is_empty());
         matches!(tokio::time::timeout(wait, waiting).await, Ok(Ok(_)))
     }
 
     /// The one that is to be asked for a model, other than those that were asked already.
     pub(super) fn enter(&self, model: &Resolved, asked: &[Arc<Member>]) -> Option<Busy> {
-        let members = self.0.borrow();
+        let members = self.joined.borrow();
         let others = members
             .iter()
             .filter(|member| !asked.iter().any(|asked| Arc::ptr_eq(asked, member)));

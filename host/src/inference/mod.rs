@@ -90,6 +90,8 @@ pub struct WorkerPool {
     readable: Mutex<BTreeSet<(String, String)>>,
     /// Registered models that the operator took out of service here.
     withdrawn: Mutex<BTreeSet<String>>,
+    /// When somebody asked for the last time.
+    last: Mutex<Instant>,
     tallies: Tallies,
     /// The places of copies for shadows.
     shadows: Arc<Semaphore>,
@@ -115,6 +117,7 @@ impl WorkerPool {
             members: Members::default(),
             readable: Mutex::default(),
             withdrawn: Mutex::default(),
+            last: Mutex::new(Instant::now()),
             tallies: Tallies::default(),
             shadows: Arc::new(Semaphore::new(shadow::MOST)),
             patience,
@@ -152,6 +155,23 @@ impl WorkerPool {
     /// Whether a worker has joined.
     pub fn is_ready(&self) -> bool {
         self.members.count() > 0
+    }
+
+    /// Whether a request waits until a worker is there.
+    pub fn is_waited_for(&self) -> bool {
+        self.members.is_waited_for()
+    }
+
+    /// When a worker was asked for the last time, which is now as long as one is.
+    pub fn last_asked(&self) -> Instant {
+        match self.members.is_busy() {
+            true => Instant::now(),
+            false => *self.last(),
+        }
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is counted of versions that share the requests of an alias.
@@ -351,6 +371,7 @@ impl WorkerPool {
     {
         let nobody = "no worker is connected that answers inference requests";
         let mut failure = Failure::Unavailable(nobody.into());
+        *self.last() = Instant::now();
         if !self.members.any_within(self.patience.worker).await {
             return Err(failure);
         }

@@ -136,6 +136,13 @@ impl Jobs {
         self.shown_as_they_are(jobs).await
     }
 
+    /// Whether a job waits for a worker.
+    pub async fn any_waits(&self) -> Result<bool, StoreError> {
+        let store = &self.services.store;
+        let page = store.query(WAITING, "", None, 1, Order::Ascending).await?;
+        Ok(!page.entries.is_empty())
+    }
+
     /// One job.
     pub async fn one(&self, id: &str) -> Result<Option<Shown>, StoreError> {
         let found = Job::load(self.services.store.as_ref(), id).await?;

@@ -30,7 +30,8 @@ pub(super) async fn ready(State(faces): State<Faces>) -> (StatusCode, Json<Value
     (status, Json(json!({ "ready": ready })))
 }
 
-/// Whether a worker is there, and the host goes on.
+/// Whether a worker is there, or is started when it is wanted, and the host goes on.
 pub(in crate::api) fn is_ready(faces: &Faces) -> bool {
-    faces.workers.is_ready() && !faces.stopping.is_cancelled()
+    let worker = faces.workers.is_ready() || faces.config.worker.ends_idle().is_some();
+    worker && !faces.stopping.is_cancelled()
 }

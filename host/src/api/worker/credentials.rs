@@ -1,7 +1,7 @@
 //! Who may call `/worker/v1`, and what the child worker holds.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderMap, StatusCode};
 use tidegate_runtime::jobs::{EndError, Jobs};
@@ -59,16 +59,32 @@ impl Credentials {
     }
 
     pub(super) fn child_holds(&self, job: &str, token: &str) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         held.truncate(CHILD_LEASES - 1);
         held.push_front((job.to_owned(), token.to_owned()));
     }
 
-    /// Gives the child's jobs back, as its process has ended; with its host, that is no attempt of theirs.
-    pub async fn child_ended(&self, jobs: &Jobs, with_host: bool) {
-        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Whether the child holds a job; where the store does not tell, it does.
+    pub async fn child_works(&self, jobs: &Jobs) -> bool {
+        let held = self.held().clone();
+        for (_, token) in held {
+            if !matches!(jobs.scope(&token).await, Ok(None)) {
+                return true;
+            }
+            self.held().retain(|(_, other)| *other != token);
+        }
+        false
+    }
+
+    fn held(&self) -> MutexGuard<'_, VecDeque<(String, String)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the child's jobs back, as its process has ended; where it was told to, that is no attempt of theirs.
+    pub async fn child_ended(&self, jobs: &Jobs, told: bool) {
+        let held = std::mem::take(&mut *self.held());
         for (job, token) in held {
-            let given_back = match with_host {
+            let given_back = match told {
                 true => jobs.take_back(&job, &token).await,
                 false => jobs.lose(&job, &token, "the worker process ended").await,
             };

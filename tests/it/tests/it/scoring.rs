@@ -94,7 +94,7 @@ async fn an_event_tells_of_the_score_of_another_and_of_the_version_that_gave_it(
         .await?;
     assert_eq!(
         scored.data,
-        Some(json!({ "event": accepted["event"], "score": 10.0, "model_version": "1" }))
+        Some(json!({ "event": accepted["id"], "score": 10.0, "model_version": "1" }))
     );
     Ok(())
 }

@@ -153,3 +153,25 @@ async fn requests_are_shared_by_two_workers_and_go_on_when_one_is_killed() -> Re
     assert_eq!(answering(&host).await?, 1);
     ask(&host, 64).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_nothing_to_do_ends_and_a_request_starts_it_again() -> Result<()> {
+    let scene = Scene::new()?;
+    let host = host_with_models(&scene, "[worker]\nidle_stop = \"1s\"\n").await?;
+    let is = async |wanted: &str| {
+        until(&format!("a worker that is {wanted}"), LIMIT, async || {
+            let health = host.api.get("/health").await?;
+            Ok((health["worker"] == wanted).then_some(()))
+        })
+        .await
+    };
+    is("idle").await?;
+    assert_eq!(host.api.get_raw("/v2/health/ready").await?.0, 200);
+    ask(&host, 1).await?;
+    is("idle").await?;
+    ask(&host, 1).await?;
+    is("idle").await?;
+    let starts = host.api.get_text("/metrics").await?;
+    assert!(starts.contains("tidegate_worker_starts_total 2"), "{starts}");
+    Ok(())
+}
