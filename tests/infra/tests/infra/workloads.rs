@@ -303,11 +303,7 @@ fn the_host_takes_the_configuration_in_the_config_map() -> Result<()> {
         );
 
         let one = host.spec()["replicas"] == 1 && host.spec()["strategy"]["type"] == "Recreate";
-        assert_eq!(
-            one,
-            config.store.is_embedded(),
-            "an embedded store has one host"
-        );
+        assert_eq!(one, config.store.is_embedded(), "an embedded store has one host");
     }
     Ok(())
 }
