@@ -20,7 +20,7 @@ const OVERHEAD: u64 = 96;
 const USUAL: u64 = 256;
 
 /// A row; none when the store has no such key.
-type Row = Option<Versioned>;
+pub(super) type Row = Option<Versioned>;
 
 pub(super) struct RowCache {
     rows: Cache<Vec<u8>, Row, Bytes>,
@@ -96,6 +96,11 @@ impl RowCache {
         if writing.group == group {
             self.rows.insert(key.to_vec(), row.clone());
         }
+    }
+
+    /// A row as it is now, if it is kept; asked by the writer, who alone changes rows.
+    pub(super) fn kept(&self, key: &[u8]) -> Option<Row> {
+        self.rows.get(key)
     }
 
     /// A group is about to change these rows.

@@ -1,7 +1,7 @@
 //! A group: units that are checked one after another, each against the store and those before it, and
 //! written by one synced batch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use fjall::{OwnedWriteBatch, PersistMode};
@@ -119,9 +119,10 @@ pub(super) struct Group<'a> {
     core: &'a Core,
     now: u64,
     counter: u64,
-    /// The last write of each key: its version and value.
-    state: HashMap<Vec<u8>, (u64, Option<Bytes>)>,
-    objects: HashMap<Vec<u8>, Option<ObjectRow>>,
+    /// The last write of each key: its version and value. In the order in which the database keeps its rows, which takes
+    /// neighbours faster.
+    state: BTreeMap<Vec<u8>, (u64, Option<Bytes>)>,
+    objects: BTreeMap<Vec<u8>, Option<ObjectRow>>,
     settled: Vec<(String, Ready)>,
     /// Events that stay in their places, as they were claimed and as they come again.
     deferred: Vec<(String, Ready, Head)>,
@@ -149,8 +150,8 @@ impl<'a> Group<'a> {
             core,
             now,
             counter,
-            state: HashMap::new(),
-            objects: HashMap::new(),
+            state: BTreeMap::new(),
+            objects: BTreeMap::new(),
             settled: Vec::new(),
             deferred: Vec::new(),
             ready: Vec::new(),
@@ -227,16 +228,18 @@ impl<'a> Group<'a> {
 
     /// What a key holds after the units before this one.
     fn found(&self, row: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        match self.state.get(row) {
-            Some((version, value)) => Ok(value.clone().map(|value| Versioned {
+        if let Some((version, value)) = self.state.get(row) {
+            return Ok(value.clone().map(|value| Versioned {
                 value,
                 version: *version,
-            })),
-            None => {
-                let value = self.core.state.get(row).map_err(StoreError::new)?;
-                value.map(|value| decode_value(&value)).transpose()
-            }
+            }));
         }
+        // Whoever depends on a row has mostly read it just now.
+        if let Some(kept) = self.core.cache.kept(row) {
+            return Ok(kept);
+        }
+        let value = self.core.state.get(row).map_err(StoreError::new)?;
+        value.map(|value| decode_value(&value)).transpose()
     }
 
     fn take(&self, receipt: &Receipt) -> Result<Ready, CommitError> {
@@ -411,13 +414,13 @@ impl<'a> Group<'a> {
             + self.delayed.len();
         let batch = OwnedWriteBatch::with_capacity(core.db.clone(), rows + self.promoted.len() + 1);
         let mut batch = batch.durability(Some(PersistMode::SyncData));
-        for (row, (version, value)) in self.state.drain() {
+        for (row, (version, value)) in std::mem::take(&mut self.state) {
             match value {
                 Some(value) => batch.insert(&core.state, row, encode_value(version, &value)),
                 None => batch.remove(&core.state, row),
             }
         }
-        for (row, object) in self.objects.drain() {
+        for (row, object) in std::mem::take(&mut self.objects) {
             match object {
                 Some(object) => batch.insert(
                     &core.objects,

@@ -31,8 +31,12 @@ const CACHE: u64 = 64 << 20;
 const ROWS: u64 = 64 << 20;
 /// The journal, in bytes, that a start after a crash may have to read again.
 const JOURNAL: u64 = 128 << 20;
-/// Rows held in memory before they are written out, for each keyspace, in bytes.
-const MEMTABLE: u64 = 16 << 20;
+/// Rows held in memory before they are written out, for each keyspace, in bytes: with less, commits wait for tables to be
+/// written, and rows are merged more often.
+const MEMTABLE: u64 = 32 << 20;
+/// Threads that write tables out and merge them. With several, the first one looks without a pause for what it may do
+/// while another one merges.
+const WRITERS: usize = 1;
 
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +105,7 @@ impl Core {
         let db = Database::builder(dir.join("db"))
             .cache_size(CACHE)
             .max_journaling_size(JOURNAL)
+            .worker_threads(WRITERS)
             .open()
             .map_err(database)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
