@@ -2,6 +2,12 @@
 //!
 //! Both grow the same trees ([`grow`]) over features put into [`bins`]: boosting follows the gradient of the log loss, and
 //! a forest averages trees of drawn rows, which with the label as gradient is the split by variance, Gini's.
+//!
+//! The growing is ours, as no crate keeps what `docs/training.md` promises: `forust-ml` 0.8 bounds leaves by curvature and not by
+//! rows, and draws features for a tree and not for a split; `smartcore` 0.7 grows a whole ensemble in one call and shows no
+//! nodes, so that there is nothing to checkpoint or to export; `linfa-trees` and `linfa-ensemble` 0.8 have classes for leaves
+//! and no gradients, sort where we have bins, and draw features for a tree; `perpetual` 3.0 (not released yet) grows to a budget
+//! of its own, without a learning rate, and has no forest.
 
 pub mod bins;
 pub mod config;
