@@ -162,9 +162,9 @@ impl WorkerPool {
         self.members.is_waited_for()
     }
 
-    /// When a worker was asked for the last time, which is now as long as one is.
+    /// When a worker was asked for the last time, which is now as long as one is, or is waited for.
     pub fn last_asked(&self) -> Instant {
-        match self.members.is_busy() {
+        match self.members.is_busy() || self.is_waited_for() {
             true => Instant::now(),
             false => *self.last(),
         }
