@@ -73,6 +73,8 @@ pub fn outgoing(kind: &str, data: &(impl Serialize + ?Sized)) -> Result<Outgoing
 /// let parts = parts.collect::<Result<Vec<_>, _>>()?;
 /// events::join(&parts, &events::outgoing("AllReady", &summary)?)?;
 /// ```
+///
+/// What handles a part may add more: [`emit_part`], and jobs with [`Job::part`](crate::jobs::Job::part).
 pub fn join(parts: &[Outgoing], then: &Outgoing) -> Result<String, Failure> {
     Ok(events::join(parts, then)?)
 }

@@ -15,6 +15,7 @@ pub use jobs::{Phase, Status};
 pub struct Job {
     submission: jobs::Submission,
     terms: Option<jobs::Terms>,
+    part: bool,
 }
 
 impl Job {
@@ -30,6 +31,7 @@ impl Job {
         Self {
             submission,
             terms: None,
+            part: false,
         }
     }
 
@@ -75,6 +77,12 @@ impl Job {
         self
     }
 
+    /// Makes its end one more part of the join that the handled event is a part of: see [`events::join`](crate::events::join).
+    pub fn part(mut self) -> Self {
+        self.part = true;
+        self
+    }
+
     fn terms(&mut self) -> &mut jobs::Terms {
         self.terms.get_or_insert(jobs::Terms {
             priority: 0,
@@ -88,6 +96,10 @@ impl Job {
     /// Stages the submission; returns the job's id. A retried event never submits twice.
     pub fn submit(mut self, config: &(impl Serialize + ?Sized)) -> Result<String, Failure> {
         self.submission.config = serde_json::to_string(config)?;
+        if self.part {
+            let terms = self.terms().clone();
+            return Ok(jobs::submit_part(&self.submission, &terms)?);
+        }
         Ok(match &self.terms {
             None => jobs::submit(&self.submission)?,
             Some(terms) => jobs::submit_on(&self.submission, terms)?,

@@ -86,6 +86,7 @@ impl Bench {
             writes: Vec::new(),
             emits: "Trained".into(),
             terms,
+            part_of: None,
         };
         let staged = Staged {
             jobs: vec![submission],

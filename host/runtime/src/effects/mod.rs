@@ -81,6 +81,8 @@ pub struct Submission {
     pub emits: String,
     /// On which terms it is done.
     pub terms: Terms,
+    /// The join that its end is a part of.
+    pub part_of: Option<Join>,
 }
 
 /// Why an effect was not staged.

@@ -203,6 +203,7 @@ impl<'a> Draft<'a> {
 
     fn job(&mut self, submission: Submission, tenant: &str, handled: &Event) {
         let job = Job::submitted(submission, tenant, handled, self.now);
+        self.part(&job.event(), 1);
         self.unit.state.push(job.step().into_write(&job.run));
         self.unit.state.push(job.wait(self.now));
         self.unit.state.push(job.write(Condition::Absent));

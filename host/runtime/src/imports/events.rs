@@ -81,7 +81,7 @@ impl Call {
     }
 
     /// The join that everything this call handles is a part of.
-    fn join(&self) -> Result<Join, Error> {
+    pub(super) fn join(&self) -> Result<Join, Error> {
         let mut joins = self.inputs().map(|(event, _)| &event.part_of);
         let first = joins.next().and_then(Option::as_ref);
         let same = joins.all(|join| join.as_ref() == first);

@@ -5,6 +5,7 @@ use wasmtime::component::Accessor;
 use super::bindings::tidegate::function::jobs;
 use super::{Error, Imports, at_most, valid_key};
 use crate::effects::Submission;
+use crate::event::Join;
 use crate::jobs::{Job, Phase, Terms};
 use crate::manifest::BucketPrefix;
 use crate::sandbox::{Call, Guest};
@@ -15,7 +16,7 @@ const PLACES: usize = 1000;
 impl jobs::Host for Guest {
     fn submit(&mut self, job: jobs::Submission) -> wasmtime::Result<Result<String, Error>> {
         self.count_call()?;
-        Ok(self.call.stage_job(job, Terms::default()))
+        Ok(self.call.stage_job(job, Terms::default(), None))
     }
 
     fn submit_on(
@@ -24,7 +25,20 @@ impl jobs::Host for Guest {
         terms: jobs::Terms,
     ) -> wasmtime::Result<Result<String, Error>> {
         self.count_call()?;
-        Ok(self.call.stage_job(job, terms.into()))
+        Ok(self.call.stage_job(job, terms.into(), None))
+    }
+
+    fn submit_part(
+        &mut self,
+        job: jobs::Submission,
+        terms: jobs::Terms,
+    ) -> wasmtime::Result<Result<String, Error>> {
+        self.count_call()?;
+        let staged = self
+            .call
+            .join()
+            .and_then(|join| self.call.stage_job(job, terms.into(), Some(join)));
+        Ok(staged)
     }
 }
 
@@ -39,7 +53,7 @@ impl<T: Send + 'static> jobs::HostWithStore<T> for Imports {
 }
 
 impl Call {
-    fn stage_job(&self, job: jobs::Submission, terms: Terms) -> Result<String, Error> {
+    fn stage_job(&self, job: jobs::Submission, terms: Terms, part_of: Option<Join>) -> Result<String, Error> {
         let (name, grants) = (&self.spec.name, &self.spec.grants);
         grants.allows_submit(name, &job.kind).map_err(Error::Denied)?;
         grants.allows_emit(name, &job.emits).map_err(Error::Denied)?;
@@ -60,6 +74,7 @@ impl Call {
             writes: job.writes,
             emits: job.emits,
             terms,
+            part_of,
         };
         effects.submit(submission, job.config.len())?;
         Ok(id)

@@ -157,6 +157,7 @@ impl Jobs {
         ];
         draft.unit.objects = self.forgotten_checkpoints(job).await?;
         draft.event(event, None);
+        draft.part_ended(&job.event());
         Ok(draft)
     }
 

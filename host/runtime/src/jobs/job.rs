@@ -9,7 +9,7 @@ use tidegate_trace::Context;
 
 use super::{JOBS, Terms};
 use crate::effects::Submission;
-use crate::event::Event;
+use crate::event::{Event, Join};
 use crate::records::StepRecord;
 use crate::store::{Condition, StateWrite, Store, StoreError};
 
@@ -66,6 +66,9 @@ pub struct Job {
     /// On which terms it is done.
     #[serde(default)]
     pub terms: Terms,
+    /// The join that its end is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<Join>,
     /// Whose it is.
     #[serde(default)]
     pub tenant: String,
@@ -101,6 +104,7 @@ impl Job {
             writes: submission.writes,
             emits: submission.emits,
             terms: submission.terms,
+            part_of: submission.part_of,
             tenant: tenant.to_owned(),
             run: handled.run.clone(),
             parent: handled.id.clone(),
@@ -153,7 +157,8 @@ impl Job {
         StepRecord::queued(&self.event(), &step_of(&self.kind), self.created)
     }
 
-    pub(super) fn event(&self) -> Event {
+    /// The job as an event: what stands for it in its run, and in a join.
+    pub(crate) fn event(&self) -> Event {
         Event {
             id: self.id.clone(),
             source: "/jobs".into(),
@@ -165,7 +170,7 @@ impl Job {
             traceparent: self.traceparent.clone(),
             run: self.run.clone(),
             parent: Some(self.parent.clone()),
-            part_of: None,
+            part_of: self.part_of.clone(),
         }
     }
 
@@ -196,7 +201,7 @@ impl Job {
                 .unwrap_or_default(),
             run: self.run.clone(),
             parent: Some(self.id.clone()),
-            part_of: None,
+            part_of: self.part_of.clone(),
         }
     }
 

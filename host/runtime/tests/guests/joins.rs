@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use serde_json::json;
+use tidegate_runtime::jobs::Worker;
 use tidegate_runtime::records::{RunDetail, RunState, StepRecord, StepState};
 use tidegate_runtime::store::{Condition, StateWrite, Unit};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, PATIENCE};
 
 const MANIFEST: &str = r#"
 [app]
@@ -14,10 +15,11 @@ name = "joins"
 [[function]]
 name = "one"
 component = "tidegate_guests_join.wasm"
-trigger = [{ event = "Split" }, { event = "Part" }, { event = "Joined" }, { event = "Stray" }]
+trigger = [{ event = "Split" }, { event = "Part" }, { event = "Joined" }, { event = "Trained" }, { event = "Stray" }]
 grants.state.read = ["counters"]
 grants.state.write = ["counters"]
-grants.events.emit = ["Part", "Joined"]
+grants.events.emit = ["Part", "Joined", "Trained"]
+grants.jobs.submit = ["train.odd"]
 retry = { initial = "10ms" }
 variables = { place = "a" }
 
@@ -27,7 +29,8 @@ component = "tidegate_guests_join.wasm"
 trigger = [{ event = "Part" }]
 grants.state.read = ["counters"]
 grants.state.write = ["counters"]
-grants.events.emit = ["Part", "Joined"]
+grants.events.emit = ["Part", "Joined", "Trained"]
+grants.jobs.submit = ["train.odd"]
 retry = { initial = "10ms" }
 variables = { place = "b" }
 "#;
@@ -98,6 +101,36 @@ async fn a_join_goes_on_without_a_part_that_is_dropped() {
     bench.run_until(&run, hangs_on_one).await;
     let letters = dead(&bench).await;
     bench.platform.dead_letters().drop_all(&letters).await.unwrap();
+    let joined = |run: &RunDetail| {
+        run.steps
+            .iter()
+            .any(|step| step.kind == "Joined" && step.finished.is_some())
+    };
+    bench.run_until(&run, joined).await;
+    assert_eq!(bench.counter("joined").await, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_waits_for_the_ends_of_jobs_that_are_parts_of_it_whatever_they_are() {
+    let bench = Bench::with(MANIFEST).await;
+    let run = bench.send("Split", &json!({ "parts": 3, "jobs": 2 })).await;
+    let waits_for = |run: &RunDetail, number| join_of(run).is_some_and(|join| join.waits_for == Some(number));
+    bench.run_until(&run, |run| waits_for(run, 2)).await;
+    let worker = Worker {
+        name: "w".into(),
+        kinds: vec!["train.odd".into()],
+        ..Worker::default()
+    };
+    let jobs = bench.platform.jobs();
+    let lease = async || jobs.lease(&worker, PATIENCE).await.unwrap().unwrap();
+    let (one, other) = (lease().await, lease().await);
+    jobs.complete(&one.job.id, &one.token, json!({})).await.unwrap();
+    bench.run_until(&run, |run| waits_for(run, 1)).await;
+    assert_eq!(bench.counter("trained").await, Some(1));
+    assert_eq!(bench.counter("joined").await, None);
+    jobs.fail(&other.job.id, &other.token, "odd", false)
+        .await
+        .unwrap();
     let joined = |run: &RunDetail| {
         run.steps
             .iter()

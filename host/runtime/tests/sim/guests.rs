@@ -338,6 +338,7 @@ fn submit(call: &Call, kind: usize) -> Result<(), Failure> {
         writes: Vec::new(),
         emits: format!("T{kind}"),
         terms: Terms::default(),
+        part_of: call.event.part_of.clone(),
     };
     effects.submit(submission, 2).map_err(|error| again(&error))
 }

@@ -204,17 +204,17 @@ impl Rest<'_> {
         }
     }
 
-    /// A join is completed once if all of its parts are handled or given up, and not otherwise.
+    /// A join is completed once if all of its parts, the ends of jobs among them, are handled or given up, and not
+    /// otherwise.
     fn join(&mut self, id: &str, parts: Vec<(String, usize)>, then: (String, usize), parent: &Event) {
-        let mut open = false;
         for (part, kind) in parts {
             self.entered(&part, &format!("T{kind}"), parent);
-            let of_part = self.ledger.accepted.keys().filter(|(_, event)| *event == part);
-            let mut keys = of_part.map(|(queue, event)| done_key(queue, event));
-            open |= keys.any(|key| {
-                self.markers.get(&key) != Some(&Ending::Done) && !self.ledger.dropped.contains(&key)
-            });
         }
+        let is_part = |event: &Event| event.part_of.as_ref().is_some_and(|join| join.id == id);
+        let parts = self.ledger.accepted.iter().filter(|(_, event)| is_part(event));
+        let mut keys = parts.map(|((queue, event), _)| done_key(queue, event));
+        let open = keys
+            .any(|key| self.markers.get(&key) != Some(&Ending::Done) && !self.ledger.dropped.contains(&key));
         let key = done_key(JOIN, id);
         let ends = self.ledger.ends.get(&key).copied().unwrap_or_default();
         let state = self.steps.get(&key).map(|step| step.state);

@@ -1,6 +1,7 @@
 //! A guest that fans out and joins: `Split` opens a join of parts, `Part` is one, `Joined` follows them.
 
 use serde_json::json;
+use tidegate_sdk::jobs::Job;
 use tidegate_sdk::prelude::*;
 
 tidegate_sdk::function!(handle);
@@ -14,6 +15,8 @@ struct Split {
     sick: Option<usize>,
     /// Whether the join shall be found without the sick part.
     without_sick: bool,
+    /// So many parts submit a job each, which is a part as well.
+    jobs: usize,
 }
 
 /// A part.
@@ -25,6 +28,8 @@ struct Part {
     sick: bool,
     /// Emits one more part.
     more: bool,
+    /// Submits a job as one more part.
+    job: bool,
 }
 
 async fn handle(event: Event) -> Result<(), Failure> {
@@ -32,6 +37,7 @@ async fn handle(event: Event) -> Result<(), Failure> {
         "Split" => split(event.json()?),
         "Part" => part(event.attempt, event.json()?).await,
         "Joined" => joined(event.json()?).await,
+        "Trained" => count("trained").await,
         _ => events::emit_part("Part", &json!({})).map(drop),
     }
 }
@@ -41,6 +47,7 @@ fn split(
         parts,
         sick,
         without_sick,
+        jobs,
     }: Split,
 ) -> Result<(), Failure> {
     let of = |number: usize| Part {
@@ -48,6 +55,7 @@ fn split(
         flaky: number % 7 == 1,
         sick: sick == Some(number),
         more: number == 2,
+        job: number < jobs,
     };
     let all: Vec<Part> = (0..parts).map(of).collect();
     let expected = all.iter().filter(|part| !(part.sick && without_sick));
@@ -77,8 +85,12 @@ async fn part(attempt: u32, part: Part) -> Result<(), Failure> {
             flaky: true,
             sick: false,
             more: false,
+            job: false,
         };
         events::emit_part("Part", &more)?;
+    }
+    if part.job && place == "a" {
+        Job::new("train.odd", "Trained").part().submit(&json!({}))?;
     }
     count(&format!("{place}-{}", part.name)).await
 }
