@@ -1,11 +1,13 @@
 //! Tidegate's worker: a process beside the host that trains models and serves them.
 //!
-//! It dials the host ([`host`]), tells whether it is known there ([`health`]), leases jobs one at a time and runs them ([`jobs`]), knows one kind of job, which
-//! trains a two-tower ranker ([`train`]) and exports it ([`onnx`]), and serves models to the host ([`inference`]).
+//! It dials the host ([`host`]), tells whether it is known there ([`health`]), leases jobs one at a time and runs them ([`jobs`]), knows kinds of job that
+//! train models ([`train`]) and export them ([`onnx`]) or run a program that its operator allows ([`command`]), and serves
+//! models to the host ([`inference`]).
 //! It never sees the host's state: objects under a lease are all it reads and writes.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod command;
 pub mod devices;
 pub mod health;
 pub mod host;
@@ -59,11 +61,11 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
         servers.spawn(serve_inference(service, listener, stop.clone()));
     }
     let worker = Worker {
-        kinds: if settings.does(Part::Jobs) {
-            jobs::KINDS
-        } else {
-            &[]
+        kinds: match settings.does(Part::Jobs) {
+            true => jobs::kinds(&settings.commands),
+            false => Vec::new(),
         },
+        commands: Arc::new(settings.commands),
         name: settings
             .name
             .unwrap_or_else(|| format!("worker-{:016x}", rand::random::<u64>())),

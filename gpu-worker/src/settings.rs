@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use tidegate_trace::Endpoint;
 
+use crate::command::Commands;
+
 /// One part of what a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
@@ -49,6 +51,14 @@ pub struct Settings {
     /// Bytes of memory that loaded models may take together
     #[arg(long, env = "TIDEGATE_MODEL_MEMORY", default_value_t = 2 << 30)]
     pub model_memory: u64,
+    /// What jobs of kind `train.command` may run, by name, as JSON: {"NAME": ["PROGRAM", "ARGUMENT"]}
+    #[arg(
+        long,
+        env = "TIDEGATE_COMMANDS",
+        default_value = "{}",
+        hide_default_value = true
+    )]
+    pub commands: Commands,
     /// An OpenTelemetry collector that takes traces, for example http://127.0.0.1:4318
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<Endpoint>,

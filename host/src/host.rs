@@ -201,6 +201,7 @@ impl Host {
             host: format!("http://{}", self.local(self.gateway)),
             token: self.faces.credentials.child_token().to_owned(),
             onnxruntime: config.onnxruntime.clone(),
+            commands: config.commands.clone(),
             model_memory: self.faces.config.inference.memory,
             max_request: self.faces.config.inference.max_request,
             collector: self.faces.config.otlp.endpoint.clone(),

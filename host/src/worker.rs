@@ -1,5 +1,6 @@
 //! The worker process: found, started, watched, started again when it dies, ended with the host.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -34,6 +35,8 @@ pub struct Surroundings {
     pub token: String,
     /// The ONNX Runtime library, where the operator names one.
     pub onnxruntime: Option<PathBuf>,
+    /// What jobs of kind `train.command` may run, by name.
+    pub commands: BTreeMap<String, Vec<String>>,
     /// Bytes of memory that its models may take.
     pub model_memory: u64,
     /// Bytes of the tensors of an inference request.
@@ -182,6 +185,10 @@ impl<W: Watcher> Supervisor<W> {
             .env(
                 "TIDEGATE_INFERENCE_MAX_REQUEST",
                 (self.surroundings.max_request + AROUND).to_string(),
+            )
+            .env(
+                "TIDEGATE_COMMANDS",
+                serde_json::to_string(&self.surroundings.commands)?,
             )
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tidegate_trace::{Kind, Span, Spans, now_ns};
 use tokio::sync::watch;
 
+use crate::command::{self, Commands};
 use crate::devices;
 use crate::health::Health;
 use crate::host::{Host, HostError, Job, Leased, Registration};
@@ -23,8 +24,11 @@ const LEASE_WAIT: Duration = Duration::from_secs(20);
 /// Longest pause after a failed call.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The kinds of job that there are.
-pub const KINDS: &[&str] = &train::KINDS;
+/// The kinds of job that a worker with these commands takes.
+pub fn kinds(commands: &Commands) -> Vec<&'static str> {
+    let command = (!commands.is_empty()).then_some(command::KIND);
+    train::KINDS.into_iter().chain(command).collect()
+}
 
 /// A worker, as its host knows it.
 #[derive(Debug)]
@@ -34,7 +38,9 @@ pub struct Worker {
     /// Its name.
     pub name: String,
     /// The kinds of job that it takes; with none, it asks for jobs only to learn whether the host is still there.
-    pub kinds: &'static [&'static str],
+    pub kinds: Vec<&'static str>,
+    /// What `train.command` may run.
+    pub commands: Arc<Commands>,
     /// Where it serves inference, if it does.
     pub inference: Option<SocketAddr>,
     /// Who is told whether the host knows it.
@@ -73,7 +79,7 @@ impl Worker {
         let registration = Registration {
             worker: &self.name,
             devices: &devices,
-            kinds: self.kinds,
+            kinds: &self.kinds,
             inference_addr: self.inference.map(|address| address.to_string()),
         };
         self.host.register(&registration).await?;
@@ -97,7 +103,9 @@ impl Worker {
         let session = Arc::new(HostSession::new(self.host.clone(), &leased));
         let keeper = tokio::spawn(keep(session.clone(), stop.clone()));
         let (working, config) = (session.clone(), leased.job.config.clone());
-        let ended = tokio::task::spawn_blocking(move || execute(&kind, &config, &working)).await;
+        let commands = self.commands.clone();
+        let working = move || execute(&kind, &config, &commands, &working);
+        let ended = tokio::task::spawn_blocking(working).await;
         let ended =
             ended.unwrap_or_else(|panic| Err(JobError::Transient(format!("the job panicked: {panic}"))));
         self.spans.record(|| span(&leased.job, since, &ended));
@@ -121,9 +129,17 @@ fn span(job: &Job, since: u64, ended: &Result<Value, JobError>) -> Option<Span> 
     })
 }
 
-fn execute(kind: &str, config: &Value, session: &HostSession) -> Result<Value, JobError> {
+fn execute(
+    kind: &str,
+    config: &Value,
+    commands: &Commands,
+    session: &HostSession,
+) -> Result<Value, JobError> {
     lower_priority();
-    train::run(kind, config, session)
+    match kind {
+        command::KIND => command::run(commands, config, session),
+        _ => train::run(kind, config, session),
+    }
 }
 
 /// Training gives way to inference: its thread is made nicer. Where the system refuses, nothing is lost.

@@ -24,6 +24,16 @@ pub enum JobError {
     /// The job would take more memory than there is: failed for good, before it took any.
     #[error("out of memory: {0}")]
     OutOfMemory(String),
+    /// The job's own program did not end well: failed for good, as the program says what is worth another attempt.
+    #[error("command `{command}` ended with {status}: {last}")]
+    Program {
+        /// The command's name.
+        command: String,
+        /// How it ended: an exit status or a signal.
+        status: String,
+        /// The last that it complained of.
+        last: String,
+    },
     /// Something around the job failed: worth another attempt.
     #[error("{0}")]
     Transient(String),

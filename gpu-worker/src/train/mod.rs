@@ -27,6 +27,8 @@ use crate::devices;
 use crate::jobs::session::{JobError, Session};
 use fields::Location;
 
+/// The file that is a job's model, under its output.
+pub(crate) const MODEL: &str = "model.onnx";
 /// The kinds of job that train.
 pub const KINDS: [&str; 4] = [two_tower::KIND, mlp::KIND, trees::BOOSTING, trees::FOREST];
 
@@ -57,15 +59,25 @@ fn fits(bytes: u64, what: &str, remedy: &str) -> Result<(), JobError> {
 
 /// Writes a model where a job's configuration says, and tells what it wrote.
 fn written(session: &dyn Session, output: &Location, file: Vec<u8>) -> Result<Value, JobError> {
-    let key = output.key("model.onnx");
-    let model = json!({
+    uploaded(session, output, MODEL, file)
+}
+
+/// Writes a file where a job's configuration says, and tells what it wrote.
+pub(crate) fn uploaded(
+    session: &dyn Session,
+    output: &Location,
+    name: &str,
+    file: Vec<u8>,
+) -> Result<Value, JobError> {
+    let key = output.key(name);
+    let place = json!({
         "bucket": output.bucket,
         "key": key,
         "sha256": hex(&Sha256::digest(&file)),
         "size": file.len(),
     });
     session.write(&output.bucket, &key, file.into())?;
-    Ok(model)
+    Ok(place)
 }
 
 fn hex(bytes: &[u8]) -> String {

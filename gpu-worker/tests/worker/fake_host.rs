@@ -129,6 +129,11 @@ impl FakeHost {
         self.until(&format!("checkpoint {count} of `{id}`"), enough).await;
     }
 
+    /// How many it has written.
+    pub fn checkpoints_of(&self, id: &str) -> usize {
+        self.world().jobs[id].checkpoints
+    }
+
     pub async fn outputs(&self, id: &str) -> Value {
         self.until(&format!("`{id}`"), |world| world.jobs[id].ended.clone())
             .await
@@ -250,10 +255,16 @@ pub struct Worker(Child);
 impl Worker {
     /// Starts the real binary; it checkpoints every few steps.
     pub fn spawn(host: &FakeHost) -> Self {
+        Self::with_commands(host, &json!({}))
+    }
+
+    /// The same, with what jobs of kind `train.command` may run.
+    pub fn with_commands(host: &FakeHost, commands: &Value) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_tidegate-worker"))
             .env("TIDEGATE_HOST", &host.address)
             .env("TIDEGATE_WORKER_TOKEN", TOKEN)
             .env("TIDEGATE_CHECKPOINT_MS", "1")
+            .env("TIDEGATE_COMMANDS", commands.to_string())
             .env("RUST_LOG", "warn")
             .stdin(Stdio::piped())
             .spawn();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod command;
 mod dataset;
 mod fake_host;
 

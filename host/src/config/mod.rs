@@ -188,6 +188,8 @@ pub struct WorkerConfig {
     pub program: Option<PathBuf>,
     /// The ONNX Runtime library that it uses.
     pub onnxruntime: Option<PathBuf>,
+    /// What jobs of kind `train.command` may run in it, by name: a program and its arguments.
+    pub commands: BTreeMap<String, Vec<String>>,
     /// The token of workers; made anew at each start by default.
     pub token: Option<String>,
     /// After how long without anything to do it is ended, until there is something again; 0 keeps it.
@@ -306,6 +308,7 @@ fn read(from: &mut Reader) -> Config {
             start: from.flag("worker.start", true),
             program: from.path("worker.program"),
             onnxruntime: from.path("worker.onnxruntime"),
+            commands: from.commands("worker.commands"),
             token: from.secret("worker.token"),
             idle_stop: from.duration("worker.idle_stop", "0s", ("0s", "1d")),
             infer_timeout: from.duration("worker.infer_timeout", "10s", ("10ms", "10m")),

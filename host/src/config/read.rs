@@ -183,6 +183,34 @@ impl Reader {
         }
     }
 
+    /// A table of free names, each with a program and its arguments.
+    pub(super) fn commands(&mut self, path: &str) -> BTreeMap<String, Vec<String>> {
+        let table = match self.take(path) {
+            None => return BTreeMap::new(),
+            Some(Value::Table(table)) => table,
+            Some(found) => {
+                return self
+                    .wrong(path, &found, "a table of commands")
+                    .unwrap_or_default();
+            }
+        };
+        let mut commands = BTreeMap::new();
+        for (name, found) in table {
+            let words = found.as_array().map(|words| words.iter().map(Value::as_str));
+            let words: Option<Vec<String>> =
+                words.and_then(|words| words.map(|word| word.map(str::to_owned)).collect());
+            match words.filter(|words| !words.is_empty()) {
+                Some(words) => _ = commands.insert(name, words),
+                None => {
+                    let expected =
+                        "a list of a program and its arguments, such as `[\"python3\", \"/opt/fit.py\"]`";
+                    self.wrong::<()>(&format!("{path}.{name}"), &found, expected);
+                }
+            }
+        }
+        commands
+    }
+
     /// A table of free names, each with a number.
     pub(super) fn counts(&mut self, path: &str, allowed: RangeInclusive<usize>) -> BTreeMap<String, usize> {
         let table = match self.take(path) {

@@ -15,20 +15,21 @@ fn an_empty_file_is_all_defaults() {
 #[test]
 fn what_is_set_is_taken() {
     let text = "drain = \"3s\"\ncomponents = [\"a\", \"b\"]\n[gateway]\nlisten = \"127.0.0.1:0\"\nmax_body = 4096\n\
-        [worker]\nstart = false\n[recorder]\nbatch = 7\n";
+        [worker]\nstart = false\ncommands = { fit = [\"python3\", \"/opt/fit.py\"] }\n[recorder]\nbatch = 7\n";
     let config = Config::parse(text, "t.toml").unwrap();
     assert_eq!(config.drain, Duration::from_secs(3));
     assert_eq!(config.components.len(), 2);
     assert_eq!(config.gateway.listen.port(), 0);
     assert_eq!(config.gateway.max_body, 4096);
     assert!(!config.worker.start);
+    assert_eq!(config.worker.commands["fit"], ["python3", "/opt/fit.py"]);
     assert_eq!(config.recorder.batch, 7);
 }
 
 #[test]
 fn every_mistake_is_reported_with_its_path() {
     let text = "colour = 1\ndrain = 5\ns3 = 3\n[gateway]\nlisten = \"here\"\nmax_body = \"2GiB\"\nmax_bodies = 1\n\
-        max_requests = 0\n[worker]\nstart = \"yes\"\ntoken = 17\n";
+        max_requests = 0\n[worker]\nstart = \"yes\"\ntoken = 17\ncommands = { fit = [], sh = \"sh\" }\n";
     let message = Config::parse(text, "t.toml").unwrap_err().to_string();
     for part in [
         "t.toml: `colour` is not known, allowed are `attached`, `components`, `data_dir`, `drain`",
@@ -40,10 +41,12 @@ fn every_mistake_is_reported_with_its_path() {
         "`gateway.max_requests` is `0`, expected a number from 1 to 100000",
         "`worker.start` is `\"yes\"`, expected `true` or `false`",
         "`worker.token` is something else, expected a text",
+        "`worker.commands.fit` is `[]`, expected a list of a program and its arguments",
+        "`worker.commands.sh` is `\"sh\"`, expected a list of a program",
     ] {
         assert!(message.contains(part), "missing: {part}\n{message}");
     }
-    assert_eq!(message.lines().count(), 9, "{message}");
+    assert_eq!(message.lines().count(), 11, "{message}");
 }
 
 #[test]
