@@ -35,6 +35,8 @@ pub mod jobs;
 pub mod log;
 pub mod objects;
 pub mod prelude;
+#[cfg(feature = "search")]
+pub mod search;
 pub mod state;
 
 pub use bindings::tidegate::function::types::{Error, Event, Failure, Retry};

@@ -10,5 +10,5 @@ pub mod observers;
 mod scene;
 
 pub use command::{complains, says};
-pub use data::{Flavour, interactions};
+pub use data::{Flavour, interactions, tabular_csv, tabular_parquet};
 pub use scene::{Scene, WITNESS, settled_run};

@@ -75,6 +75,10 @@ pub fn check_and_test(machine: &Machine, lints: bool, args: &[String]) -> Result
         }
         test.env("TIDEGATE_INFRA", &infra);
         test.env("TIDEGATE_CLIENTS", &clients);
+        let torch = machine.folders.cache.join("torch-venv");
+        if torch.join("ready").is_file() {
+            test.env("TIDEGATE_TORCH", torch.join("bin/python"));
+        }
         tools::run(machine.equip(test.args(args)))
     })
 }

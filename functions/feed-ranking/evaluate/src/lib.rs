@@ -1,13 +1,12 @@
 //! `evaluate`: a trained model is scored on the test split, compared with the champion, and registered.
 
-mod registry;
 mod scoring;
 
 use feed_ranking::evaluate::messages::{ModelDecided, ModelTrained};
 use feed_ranking::evaluate::registration::{Registration, comparable};
 use feed_ranking::evaluate::scoring::{Scores, ScoringError};
 use feed_ranking::features::training::{MANIFEST, Manifest};
-use registry::Registry;
+use model_registry::Registry;
 use scoring::Split;
 use tidegate_ml::reference::ModelRef;
 use tidegate_ml::registry::{Comparison, ModelVersion, Origin, aliases};

@@ -25,9 +25,9 @@ const CONTRACT: [File; 10] = files!("wit/" => "wit/":
     "config.wit", "events.wit", "features.wit", "inference.wit", "jobs.wit", "log.wit", "objects.wit", "state.wit",
     "types.wit", "world.wit");
 
-const SDK: [File; 12] = files!("functions/sdk/src/" => "vendor/tidegate-sdk/src/":
+const SDK: [File; 13] = files!("functions/sdk/src/" => "vendor/tidegate-sdk/src/":
     "blocking.rs", "config.rs", "events.rs", "failure.rs", "features.rs", "inference.rs", "jobs.rs", "lib.rs",
-    "log.rs", "objects.rs", "prelude.rs", "state.rs");
+    "log.rs", "objects.rs", "prelude.rs", "search.rs", "state.rs");
 
 const RUST: [File; 4] = [
     template("Cargo.toml", include_str!("../../../templates/rust/package.toml")),

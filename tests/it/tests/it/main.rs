@@ -23,6 +23,7 @@ mod scoring;
 mod shutdown;
 mod spin;
 mod traces;
+mod training;
 mod upload;
 mod uploads;
 mod versions;

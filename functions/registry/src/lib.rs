@@ -1,21 +1,21 @@
-//! The registry in the state table, read as it stands and written under the condition that it still stands so.
+//! The registry of models in the state table, as functions read it and write it: under the condition that it still stands so.
 
 use tidegate_ml::registry::{Alias, CHAMPION, ModelVersion, Next, TABLE, alias_key, next_key, version_key};
 use tidegate_sdk::prelude::*;
 use tidegate_sdk::state::{Versioned, get, put, put_if_absent, put_if_version};
 
 /// A model's registry.
-pub(crate) struct Registry<'a> {
+pub struct Registry<'a> {
     model: &'a str,
     next: Option<Versioned<Next>>,
     alias: Option<Versioned<Alias>>,
     /// The version in production.
-    pub(crate) champion: Option<ModelVersion>,
+    pub champion: Option<ModelVersion>,
 }
 
 impl<'a> Registry<'a> {
     /// Reads the counter and the champion.
-    pub(crate) async fn open(model: &'a str) -> Result<Self, Failure> {
+    pub async fn open(model: &'a str) -> Result<Self, Failure> {
         let next = get(TABLE, &next_key(model)).await?;
         let alias: Option<Versioned<Alias>> = get(TABLE, &alias_key(model, CHAMPION)).await?;
         let champion = match &alias {
@@ -31,23 +31,18 @@ impl<'a> Registry<'a> {
     }
 
     /// The number the next version gets.
-    pub(crate) fn next(&self) -> u64 {
+    pub fn next(&self) -> u64 {
         self.next.as_ref().map_or(1, |next| next.value.version)
     }
 
     /// The number of the version in production.
-    pub(crate) fn champion_version(&self) -> Option<u64> {
+    pub fn champion_version(&self) -> Option<u64> {
         self.champion.as_ref().map(|champion| champion.version)
     }
 
     /// Stages the version, the counter and the aliases. Should another evaluation commit in between, this one is
     /// tried again and compares with the new champion.
-    pub(crate) fn register(
-        &self,
-        version: &ModelVersion,
-        aliases: &[(&str, u64)],
-        now: u64,
-    ) -> Result<(), Failure> {
+    pub fn register(&self, version: &ModelVersion, aliases: &[(&str, u64)], now: u64) -> Result<(), Failure> {
         put_if_absent(TABLE, &version_key(self.model, version.version), version)?;
         let counter = Next {
             version: version.version + 1,
