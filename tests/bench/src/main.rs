@@ -17,6 +17,7 @@ mod restate;
 mod stage;
 mod start_up;
 mod table;
+mod training;
 
 use std::path::PathBuf;
 
@@ -25,7 +26,7 @@ use clap::Parser;
 
 use crate::table::Table;
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "start",
     "hello",
     "latency",
@@ -36,6 +37,7 @@ const NAMES: [&str; 12] = [
     "neighbours",
     "predict",
     "ingest",
+    "training",
     "aws",
     "lambda",
 ];
@@ -49,6 +51,9 @@ struct Args {
     /// Where peers are installed.
     #[arg(long)]
     cache: PathBuf,
+    /// What `training` trains on; for `cuda` the worker is built for it.
+    #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
+    device: String,
     /// Which to run; all of them when none is named.
     names: Vec<String>,
 }
@@ -88,6 +93,7 @@ async fn run(args: &Args) -> Result<()> {
             "idle" => idle::measure(&mut table).await,
             "neighbours" => neighbours::measure(&mut table).await,
             "predict" => predict::measure(args, &mut table).await,
+            "training" => training::measure(args, &mut table).await,
             "aws" => cloud::measure(&mut table).await,
             "lambda" => lambda::measure(&mut table).await,
             _ => ingest::measure(&args.manifest, &mut table).await,

@@ -10,10 +10,12 @@ use crate::setup::{cloud, tools};
 const HELP: &str = "\
 Measures Tidegate beside its peers and the limits the project set itself, and prints a table.
 
-Usage: cargo xtask bench [NAME]...
+Usage: cargo xtask bench [--device cpu|cuda] [NAME]...
 
-Names: start, hello, latency, events, commits, backlog, idle, neighbours, predict, ingest, aws, lambda (default: all of
-them)
+Names: start, hello, latency, events, commits, backlog, idle, neighbours, predict, ingest, training, aws, lambda
+(default: all of them)
+
+  --device cuda   `training` on an NVIDIA device, with a worker that is built for it
 ";
 
 /// Runs the subcommand.
@@ -23,6 +25,9 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     let machine = Machine::set_up(false)?;
     machine.build()?;
+    if args.iter().any(|arg| arg.contains("cuda")) {
+        machine.build_for_cuda()?;
+    }
     let mut bench = Command::new(machine.folders.binaries().join("tidegate-bench"));
     bench
         .arg("--manifest")

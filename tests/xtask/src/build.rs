@@ -81,4 +81,12 @@ impl Machine {
             tools::run(self.cargo("build").args(["--workspace", "--bins"]))
         })
     }
+
+    /// Builds the worker once more, for NVIDIA devices. No CUDA toolkit is needed for that.
+    pub fn build_for_cuda(&self) -> Result<()> {
+        tools::step("building the worker for CUDA", || {
+            let what = ["--workspace", "--bins", "--features", "tidegate-worker/cuda"];
+            tools::run(self.cargo("build").args(what))
+        })
+    }
 }
