@@ -1,14 +1,18 @@
-//! Generates the Open Inference Protocol's types and server from `proto/`, without an external `protoc`.
+//! Generates the Open Inference Protocol's types and server, and ONNX's types, from `proto/`, without an external
+//! `protoc`.
 
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=proto/open_inference.proto");
-    let descriptors = protox::compile(["proto/open_inference.proto"], ["proto"])?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .build_client(true)
-        .build_server(true)
-        .compile_fds(descriptors)?;
+    for file in ["proto/open_inference.proto", "proto/onnx-ml.proto"] {
+        println!("cargo:rerun-if-changed={file}");
+        tonic_prost_build::configure()
+            .bytes(".")
+            // ONNX's comments hold examples that rustdoc would take for Rust.
+            .disable_comments([".onnx"])
+            .build_client(true)
+            .build_server(true)
+            .compile_fds(protox::compile([file], ["proto"])?)?;
+    }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::queue::Batching;
 use super::runtime;
 use super::store::ModelStore;
 use crate::onnx::graph::{Dim, GraphBuilder, int};
-use crate::onnx::proto::{FLOAT, INT64};
+use crate::onnx::proto::DataType;
 
 /// So long that a batch that is not full is never run.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -26,11 +26,11 @@ const TABLE: usize = 8;
 /// A model that looks numbers up in a table of `numbers`: an index beyond it is an error of the one who asks.
 fn table(numbers: usize) -> Bytes {
     let mut graph = GraphBuilder::default();
-    let at = graph.input("at", INT64, &[Dim::Named("N")]);
+    let at = graph.input("at", DataType::Int64, &[Dim::Named("N")]);
     let values: Vec<f32> = (0..numbers).map(|number| number as f32).collect();
     let table = graph.floats("table", &[numbers], &values);
     let found = graph.apply("Gather", &[&table, &at], vec![int("axis", 0)]);
-    let output: (&str, i32, &[Dim]) = ("found", FLOAT, &[Dim::Named("N")]);
+    let output: (&str, DataType, &[Dim]) = ("found", DataType::Float, &[Dim::Named("N")]);
     graph.finish("table", &found, output, &[]).into()
 }
 

@@ -1,8 +1,13 @@
 //! Builds a graph node by node. Names are made from a running number, so the same model gives the same bytes.
 
+use bytes::Bytes;
 use prost::Message;
 
-use super::proto::*;
+use super::proto::tensor_shape_proto::{Dimension, dimension};
+use super::proto::{
+    AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
 
 /// A dimension of an input or output.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +26,7 @@ pub struct GraphBuilder {
 
 impl GraphBuilder {
     /// Adds an input of the whole graph.
-    pub fn input(&mut self, name: &str, element: i32, shape: &[Dim]) -> String {
+    pub fn input(&mut self, name: &str, element: DataType, shape: &[Dim]) -> String {
         self.graph.input.push(value_info(name, element, shape));
         name.to_owned()
     }
@@ -30,7 +35,7 @@ impl GraphBuilder {
     pub fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
         self.constant(
             name,
-            FLOAT,
+            DataType::Float,
             shape,
             values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         )
@@ -40,20 +45,14 @@ impl GraphBuilder {
     pub fn ints(&mut self, name: &str, values: &[i64]) -> String {
         self.constant(
             name,
-            INT64,
+            DataType::Int64,
             &[values.len()],
             values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         )
     }
 
-    fn constant(&mut self, name: &str, data_type: i32, shape: &[usize], raw_data: Vec<u8>) -> String {
-        let dims = shape.iter().map(|&size| size as i64).collect();
-        self.graph.initializer.push(TensorProto {
-            dims,
-            data_type,
-            name: name.to_owned(),
-            raw_data,
-        });
+    fn constant(&mut self, name: &str, kind: DataType, shape: &[usize], raw: Vec<u8>) -> String {
+        self.graph.initializer.push(tensor(name, kind, shape, raw));
         name.to_owned()
     }
 
@@ -96,10 +95,11 @@ impl GraphBuilder {
         self.graph.node.push(NodeProto {
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
             output: vec![output.clone()],
-            name: format!("node_{output}"),
-            op_type: op.to_owned(),
+            name: Some(format!("node_{output}")),
+            op_type: Some(op.to_owned()),
             attribute,
-            domain: domain.to_owned(),
+            domain: Some(domain.to_owned()),
+            ..NodeProto::default()
         });
         output
     }
@@ -109,32 +109,42 @@ impl GraphBuilder {
         mut self,
         name: &str,
         result: &str,
-        output: (&str, i32, &[Dim]),
+        output: (&str, DataType, &[Dim]),
         properties: &[(&str, String)],
     ) -> Vec<u8> {
         let (output_name, element, shape) = output;
         self.node("", "Identity", &[result], Vec::new(), output_name.to_owned());
         self.graph.output.push(value_info(output_name, element, shape));
-        self.graph.name = name.to_owned();
+        self.graph.name = Some(name.to_owned());
         let opset = |domain: &str, version| OperatorSetIdProto {
-            domain: domain.to_owned(),
-            version,
+            domain: Some(domain.to_owned()),
+            version: Some(version),
+        };
+        let property = |(key, value): &(&str, String)| StringStringEntryProto {
+            key: Some((*key).to_owned()),
+            value: Some(value.clone()),
         };
         let model = ModelProto {
-            ir_version: 8,
+            ir_version: Some(8),
             opset_import: vec![opset("", 17), opset("ai.onnx.ml", 3)],
-            producer_name: "tidegate".to_owned(),
-            producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            producer_name: Some("tidegate".to_owned()),
+            producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             graph: Some(self.graph),
-            metadata_props: properties
-                .iter()
-                .map(|(key, value)| StringStringEntryProto {
-                    key: (*key).to_owned(),
-                    value: value.clone(),
-                })
-                .collect(),
+            metadata_props: properties.iter().map(property).collect(),
+            ..ModelProto::default()
         };
         model.encode_to_vec()
+    }
+}
+
+/// A constant of these elements, little-endian.
+pub fn tensor(name: &str, kind: DataType, shape: &[usize], raw: Vec<u8>) -> TensorProto {
+    TensorProto {
+        dims: shape.iter().map(|&size| size as i64).collect(),
+        data_type: Some(kind.into()),
+        name: Some(name.to_owned()),
+        raw_data: Some(raw.into()),
+        ..TensorProto::default()
     }
 }
 
@@ -142,7 +152,7 @@ impl GraphBuilder {
 pub fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         i: Some(value),
-        ..attribute(name, ATTRIBUTE_INT)
+        ..attribute(name, AttributeType::Int)
     }
 }
 
@@ -150,7 +160,7 @@ pub fn int(name: &str, value: i64) -> AttributeProto {
 pub fn ints(name: &str, values: Vec<i64>) -> AttributeProto {
     AttributeProto {
         ints: values,
-        ..attribute(name, ATTRIBUTE_INTS)
+        ..attribute(name, AttributeType::Ints)
     }
 }
 
@@ -158,15 +168,15 @@ pub fn ints(name: &str, values: Vec<i64>) -> AttributeProto {
 pub fn floats(name: &str, values: Vec<f32>) -> AttributeProto {
     AttributeProto {
         floats: values,
-        ..attribute(name, ATTRIBUTE_FLOATS)
+        ..attribute(name, AttributeType::Floats)
     }
 }
 
 /// A setting that is a text.
 pub fn text(name: &str, value: &str) -> AttributeProto {
     AttributeProto {
-        s: Some(value.as_bytes().to_vec()),
-        ..attribute(name, ATTRIBUTE_STRING)
+        s: Some(Bytes::copy_from_slice(value.as_bytes())),
+        ..attribute(name, AttributeType::String)
     }
 }
 
@@ -175,40 +185,40 @@ pub fn texts(name: &str, values: Vec<&str>) -> AttributeProto {
     AttributeProto {
         strings: values
             .into_iter()
-            .map(|value| value.as_bytes().to_vec())
+            .map(|value| Bytes::copy_from_slice(value.as_bytes()))
             .collect(),
-        ..attribute(name, ATTRIBUTE_STRINGS)
+        ..attribute(name, AttributeType::Strings)
     }
 }
 
-fn attribute(name: &str, kind: i32) -> AttributeProto {
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
     AttributeProto {
-        name: name.to_owned(),
-        kind,
+        name: Some(name.to_owned()),
+        r#type: Some(kind.into()),
         ..AttributeProto::default()
     }
 }
 
-fn value_info(name: &str, elem_type: i32, shape: &[Dim]) -> ValueInfoProto {
-    let dim = shape
-        .iter()
-        .map(|dim| match dim {
-            Dim::Of(size) => DimensionProto {
-                dim_value: Some(*size as i64),
-                dim_param: None,
-            },
-            Dim::Named(name) => DimensionProto {
-                dim_value: None,
-                dim_param: Some((*name).to_owned()),
-            },
-        })
-        .collect();
-    let tensor_type = Some(TensorTypeProto {
-        elem_type,
-        shape: Some(TensorShapeProto { dim }),
-    });
+fn value_info(name: &str, element: DataType, shape: &[Dim]) -> ValueInfoProto {
+    let dim = |dim: &Dim| Dimension {
+        value: Some(match dim {
+            Dim::Of(size) => dimension::Value::DimValue(*size as i64),
+            Dim::Named(name) => dimension::Value::DimParam((*name).to_owned()),
+        }),
+        ..Dimension::default()
+    };
+    let tensor = type_proto::Tensor {
+        elem_type: Some(element.into()),
+        shape: Some(TensorShapeProto {
+            dim: shape.iter().map(dim).collect(),
+        }),
+    };
     ValueInfoProto {
-        name: name.to_owned(),
-        kind: Some(TypeProto { tensor_type }),
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto {
+            value: Some(type_proto::Value::TensorType(tensor)),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
     }
 }

@@ -4,7 +4,7 @@
 //! part of the layer's weights once and for all: at run time a lookup takes the place of half of a tower's work.
 
 use super::graph::{Dim, GraphBuilder, int};
-use super::proto::{FLOAT, INT64};
+use super::proto::DataType;
 use crate::train::scaling::{FEATURE_CLIP, Scaling};
 
 /// A trained ranker, free of the framework it was trained with.
@@ -60,7 +60,7 @@ impl Ranker {
         graph.finish(
             &self.name,
             &score,
-            ("score", FLOAT, &[Dim::Named("N")]),
+            ("score", DataType::Float, &[Dim::Named("N")]),
             &self.properties,
         )
     }
@@ -102,10 +102,10 @@ fn dot(graph: &mut GraphBuilder, one: &str, other: &str) -> String {
 /// A tower as far as these layers, its first ones.
 fn tower(graph: &mut GraphBuilder, name: &str, rows: &'static str, side: &Side, layers: &[Dense]) -> String {
     let features = side.scaling.mean.len();
-    let id = graph.input(&format!("{name}_id"), INT64, &[Dim::Named(rows)]);
+    let id = graph.input(&format!("{name}_id"), DataType::Int64, &[Dim::Named(rows)]);
     let raw = graph.input(
         &format!("{name}_features"),
-        FLOAT,
+        DataType::Float,
         &[Dim::Named(rows), Dim::Of(features)],
     );
     let Some((first, rest)) = layers.split_first() else {

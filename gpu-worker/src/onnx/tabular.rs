@@ -1,7 +1,7 @@
 //! A network on tabular data as an ONNX graph: raw features in, a score per row out. The scaling is part of it.
 
 use super::graph::{Dim, GraphBuilder, int};
-use super::proto::FLOAT;
+use super::proto::DataType;
 use super::ranker::{Dense, scaled};
 use crate::train::scaling::Scaling;
 
@@ -23,7 +23,7 @@ impl DenseNet {
     pub fn to_onnx(&self) -> Vec<u8> {
         let mut graph = GraphBuilder::default();
         let width = self.scaling.mean.len();
-        let raw = graph.input("features", FLOAT, &[Dim::Named("N"), Dim::Of(width)]);
+        let raw = graph.input("features", DataType::Float, &[Dim::Named("N"), Dim::Of(width)]);
         let mut hidden = scaled(&mut graph, "features", &raw, &self.scaling);
         let mut inputs = width;
         for (at, layer) in self.layers.iter().enumerate() {
@@ -41,7 +41,7 @@ impl DenseNet {
         graph.finish(
             &self.name,
             &score,
-            ("score", FLOAT, &[Dim::Named("N")]),
+            ("score", DataType::Float, &[Dim::Named("N")]),
             &self.properties,
         )
     }

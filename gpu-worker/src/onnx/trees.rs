@@ -1,7 +1,7 @@
 //! Trees as an ONNX graph, by the operator for ensembles of trees: raw features in, a score per row out.
 
 use super::graph::{Dim, GraphBuilder, floats, int, ints, text, texts};
-use super::proto::{AttributeProto, FLOAT};
+use super::proto::{AttributeProto, DataType};
 use super::tabular::one_a_row;
 use crate::train::trees::grow::{Node, Tree};
 
@@ -26,7 +26,11 @@ impl TreeEnsemble<'_> {
     /// The model as the bytes of an ONNX file: input `features` float32 `[N, F]`, output `score` float32 `[N]`.
     pub fn to_onnx(&self) -> Vec<u8> {
         let mut graph = GraphBuilder::default();
-        let raw = graph.input("features", FLOAT, &[Dim::Named("N"), Dim::Of(self.features)]);
+        let raw = graph.input(
+            "features",
+            DataType::Float,
+            &[Dim::Named("N"), Dim::Of(self.features)],
+        );
         let mut score = graph.apply_ml("TreeEnsembleRegressor", &raw, self.attributes());
         if !self.average {
             score = graph.apply("Sigmoid", &[&score], Vec::new());
@@ -35,7 +39,7 @@ impl TreeEnsemble<'_> {
         graph.finish(
             self.name,
             &score,
-            ("score", FLOAT, &[Dim::Named("N")]),
+            ("score", DataType::Float, &[Dim::Named("N")]),
             &self.properties,
         )
     }
