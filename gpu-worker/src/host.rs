@@ -11,7 +11,7 @@ use serde_json::Value;
 use tidegate_trace::Context;
 
 use crate::devices::Device;
-use crate::jobs::session::Progress;
+use crate::jobs::session::{Progress, Registered, Variant};
 
 /// Header that limits an object call to what a job may touch.
 const LEASE_HEADER: &str = "x-tidegate-lease";
@@ -93,6 +93,18 @@ pub struct Lease {
     pub token: String,
     /// How long the claim outlives the last heartbeat, in milliseconds.
     pub expires_ms: u64,
+}
+
+/// Keys, as they are listed.
+#[derive(Deserialize)]
+struct Listed {
+    keys: Vec<String>,
+}
+
+/// The version that a variant became.
+#[derive(Deserialize)]
+struct Became {
+    version: u64,
 }
 
 /// What a worker tells about itself.
@@ -240,11 +252,58 @@ impl Host {
     }
 
     /// Writes an object.
-    pub async fn put(&self, bucket: &str, key: &str, lease: &str, content: Bytes) -> Result<(), HostError> {
+    pub async fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        lease: &str,
+        content: impl Into<reqwest::Body>,
+    ) -> Result<(), HostError> {
         let request = self.object(Method::PUT, bucket, key, Some(lease)).body(content);
         send(&format!("writing object `{bucket}/{key}`"), request)
             .await
             .map(drop)
+    }
+
+    /// Keys of a job's objects under a prefix, after one of them: some, in order, and none at the end.
+    pub async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+        lease: &str,
+    ) -> Result<Vec<String>, HostError> {
+        let call = format!("listing `{bucket}/{prefix}`");
+        let request = self
+            .request(Method::GET, &["objects", bucket])
+            .query(&[("prefix", Some(prefix)), ("after", after)])
+            .header(LEASE_HEADER, lease)
+            .timeout(CALL_TIMEOUT);
+        let listed: Listed = read(&call, send(&call, request).await?).await?;
+        Ok(listed.keys)
+    }
+
+    /// The version of a model that a job's reference stands for.
+    pub async fn model(&self, reference: &str, lease: &str) -> Result<Registered, HostError> {
+        let call = format!("looking up model `{reference}`");
+        let request = self
+            .request(Method::GET, &["models"])
+            .query(&[("reference", reference)])
+            .header(LEASE_HEADER, lease)
+            .timeout(CALL_TIMEOUT);
+        read(&call, send(&call, request).await?).await
+    }
+
+    /// Registers what a job made of a version of a model; the version that it became.
+    pub async fn register_variant(&self, variant: &Variant<'_>, lease: &str) -> Result<u64, HostError> {
+        let call = format!("registering a variant of model `{}`", variant.name);
+        let request = self
+            .request(Method::POST, &["models"])
+            .json(variant)
+            .header(LEASE_HEADER, lease)
+            .timeout(READ_TIMEOUT);
+        let became: Became = read(&call, send(&call, request).await?).await?;
+        Ok(became.version)
     }
 
     fn object(&self, method: Method, bucket: &str, key: &str, lease: Option<&str>) -> RequestBuilder {

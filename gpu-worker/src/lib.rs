@@ -1,8 +1,8 @@
 //! Tidegate's worker: a process beside the host that trains models and serves them.
 //!
-//! It dials the host ([`host`]), tells whether it is known there ([`health`]), leases jobs one at a time and runs them ([`jobs`]), knows kinds of job that
-//! train models ([`train`]) and export them ([`onnx`]) or run a program that its operator allows ([`command`]), and serves
-//! models to the host ([`inference`]).
+//! It dials the host ([`host`]), tells whether it is known there ([`health`]), leases jobs one at a time and runs them ([`jobs`]):
+//! they train models ([`train`]), export them ([`onnx`]), run a program that the operator allows ([`command`]), predict
+//! whole files ([`predict`]), and make INT8 variants of models ([`quantise`]). It also serves models to the host ([`inference`]).
 //! It never sees the host's state: objects under a lease are all it reads and writes.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
@@ -14,6 +14,8 @@ pub mod host;
 pub mod inference;
 pub mod jobs;
 pub mod onnx;
+pub mod predict;
+pub mod quantise;
 pub mod settings;
 pub mod train;
 

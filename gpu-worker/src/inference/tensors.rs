@@ -48,7 +48,8 @@ impl Port {
         })
     }
 
-    fn describe(&self) -> String {
+    /// Its shape, with the names of the dimensions the caller chooses.
+    pub fn describe(&self) -> String {
         let dims: Vec<String> = self
             .shape
             .iter()

@@ -12,7 +12,7 @@ use tidegate_trace::Context;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use super::session::{JobError, Progress, Session};
+use super::session::{JobError, Progress, Registered, Session, Variant};
 use crate::host::{Host, HostError, Leased};
 
 /// The bucket in which jobs keep their checkpoints.
@@ -163,6 +163,20 @@ fn job_error(error: &HostError) -> JobError {
     }
 }
 
+/// A file as it is read from its beginning.
+fn rewound(file: &File) -> std::io::Result<tokio::fs::File> {
+    let mut again = file.try_clone()?;
+    again.rewind()?;
+    Ok(tokio::fs::File::from_std(again))
+}
+
+fn local(error: &std::io::Error) -> HostError {
+    HostError::Unavailable {
+        call: "keeping a temporary file".to_owned(),
+        reason: error.to_string(),
+    }
+}
+
 impl Session for HostSession {
     fn read(&self, bucket: &str, key: &str) -> Result<Bytes, JobError> {
         self.wait(async || self.host.read(bucket, key, Some(&self.token)).await)
@@ -170,25 +184,40 @@ impl Session for HostSession {
 
     fn download(&self, bucket: &str, key: &str) -> Result<File, JobError> {
         self.wait(async || {
-            let local = |e: std::io::Error| HostError::Unavailable {
-                call: "keeping a temporary file".to_owned(),
-                reason: e.to_string(),
-            };
             let mut response = self.host.get(bucket, key, Some(&self.token)).await?;
-            let mut file = tempfile::tempfile().map_err(local)?;
+            let mut file = tempfile::tempfile().map_err(|e| local(&e))?;
             while let Some(part) = response.chunk().await.map_err(|e| HostError::Unavailable {
                 call: format!("reading object `{bucket}/{key}`"),
                 reason: e.to_string(),
             })? {
-                file.write_all(&part).map_err(local)?;
+                file.write_all(&part).map_err(|e| local(&e))?;
             }
-            file.rewind().map_err(local)?;
+            file.rewind().map_err(|e| local(&e))?;
             Ok(file)
         })
     }
 
     fn write(&self, bucket: &str, key: &str, content: Bytes) -> Result<(), JobError> {
         self.wait(async || self.host.put(bucket, key, &self.token, content.clone()).await)
+    }
+
+    fn upload(&self, bucket: &str, key: &str, content: &File) -> Result<(), JobError> {
+        self.wait(async || {
+            let content = rewound(content).map_err(|e| local(&e))?;
+            self.host.put(bucket, key, &self.token, content).await
+        })
+    }
+
+    fn list(&self, bucket: &str, prefix: &str, after: Option<&str>) -> Result<Vec<String>, JobError> {
+        self.wait(async || self.host.list(bucket, prefix, after, &self.token).await)
+    }
+
+    fn model(&self, reference: &str) -> Result<Registered, JobError> {
+        self.wait(async || self.host.model(reference, &self.token).await)
+    }
+
+    fn register(&self, variant: &Variant<'_>) -> Result<u64, JobError> {
+        self.wait(async || self.host.register_variant(variant, &self.token).await)
     }
 
     fn load_checkpoint(&self) -> Result<Option<Bytes>, JobError> {

@@ -15,19 +15,31 @@ use crate::command::{self, Commands};
 use crate::devices;
 use crate::health::Health;
 use crate::host::{Host, HostError, Job, Leased, Registration};
-use crate::train;
+use crate::predict;
+use crate::quantise;
+use crate::train::{mlp, trees, two_tower};
 use lease::{HostSession, keep};
-use session::JobError;
+use session::{JobError, Session};
 
 /// How long one call waits for a job.
 const LEASE_WAIT: Duration = Duration::from_secs(20);
 /// Longest pause after a failed call.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// The kinds of job that every worker takes.
+const KINDS: [&str; 6] = [
+    two_tower::KIND,
+    mlp::KIND,
+    trees::BOOSTING,
+    trees::FOREST,
+    predict::KIND,
+    quantise::KIND,
+];
+
 /// The kinds of job that a worker with these commands takes.
 pub fn kinds(commands: &Commands) -> Vec<&'static str> {
     let command = (!commands.is_empty()).then_some(command::KIND);
-    train::KINDS.into_iter().chain(command).collect()
+    KINDS.into_iter().chain(command).collect()
 }
 
 /// A worker, as its host knows it.
@@ -136,13 +148,31 @@ fn execute(
     session: &HostSession,
 ) -> Result<Value, JobError> {
     lower_priority();
+    run(kind, config, commands, session)
+}
+
+/// Runs a job of one of the [`kinds`] to its outputs.
+fn run(
+    kind: &str,
+    config: &Value,
+    commands: &Commands,
+    session: &dyn Session,
+) -> Result<Value, JobError> {
     match kind {
+        two_tower::KIND => two_tower::run(config, session),
+        mlp::KIND => mlp::run(config, session),
+        trees::BOOSTING | trees::FOREST => trees::run(kind, config, session),
+        predict::KIND => predict::run(config, session),
+        quantise::KIND => quantise::run(config, session),
         command::KIND => command::run(commands, config, session),
-        _ => train::run(kind, config, session),
+        other => Err(JobError::Invalid(format!(
+            "unknown kind of job `{other}`, allowed are `{}`",
+            kinds(commands).join("`, `")
+        ))),
     }
 }
 
-/// Training gives way to inference: its thread is made nicer. Where the system refuses, nothing is lost.
+/// Jobs give way to inference: their thread is made nicer. Where the system refuses, nothing is lost.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
     // SAFETY: `setpriority` with PRIO_PROCESS and 0 touches only the scheduling of the calling thread.

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Why a job did not complete; one variant per answer to the host.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,38 @@ pub struct Progress {
     pub history: Vec<serde_json::Value>,
 }
 
+/// A registered version of a model, and where its file lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// The model's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The bucket of its file.
+    pub bucket: String,
+    /// The key of its file.
+    pub key: String,
+}
+
+/// A variant of a registered version that a job has written.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Variant<'a> {
+    /// The model's name.
+    pub name: &'a str,
+    /// The version that it is a variant of.
+    pub of: &'a str,
+    /// The bucket of its file.
+    pub bucket: &'a str,
+    /// The key of its file.
+    pub key: &'a str,
+    /// The alias that it gets.
+    pub alias: &'a str,
+    /// What was measured of it.
+    pub metrics: serde_json::Map<String, serde_json::Value>,
+    /// How it was made.
+    pub parameters: serde_json::Value,
+}
+
 /// The world of one running job. Calls block; a job runs on a thread of its own.
 ///
 /// # Contract
@@ -72,6 +104,14 @@ pub trait Session {
     fn download(&self, bucket: &str, key: &str) -> Result<File, JobError>;
     /// Writes an object.
     fn write(&self, bucket: &str, key: &str, content: Bytes) -> Result<(), JobError>;
+    /// Writes an object that may be larger than memory, from its beginning.
+    fn upload(&self, bucket: &str, key: &str, content: &File) -> Result<(), JobError>;
+    /// The keys under a prefix that come after `after`, in order: some of them, none at the end.
+    fn list(&self, bucket: &str, prefix: &str, after: Option<&str>) -> Result<Vec<String>, JobError>;
+    /// The version that a reference such as `churn`, `churn@candidate` or `churn@3` stands for now.
+    fn model(&self, reference: &str) -> Result<Registered, JobError>;
+    /// Registers a variant as the model's next version, once for a job; the version.
+    fn register(&self, variant: &Variant<'_>) -> Result<u64, JobError>;
     /// What an earlier attempt left.
     fn load_checkpoint(&self) -> Result<Option<Bytes>, JobError>;
     /// Keeps `content` for a later attempt.

@@ -1,6 +1,7 @@
-//! Trained models as ONNX files: a few nodes and their constants.
+//! Trained models as ONNX files: a few nodes and their constants; and anybody's with INT8 weights.
 
 pub mod graph;
+pub mod quantised;
 pub mod ranker;
 pub mod tabular;
 pub mod trees;

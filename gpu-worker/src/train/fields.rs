@@ -186,6 +186,48 @@ impl Fields {
         }
     }
 
+    /// The same, where there may be none.
+    pub fn names_if_any(&mut self, name: &'static str, most: usize) -> Vec<String> {
+        match self.map.get(name) {
+            None | Some(Value::Null) => {
+                self.known.push(name);
+                Vec::new()
+            }
+            Some(_) => self.names(name, most),
+        }
+    }
+
+    /// An object of columns by what they are of: the name of one, or a list of names.
+    pub fn columns(&mut self, name: &'static str) -> BTreeMap<String, Vec<String>> {
+        let Some(value) = self.take(name) else {
+            return BTreeMap::new();
+        };
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let columns = |(of, value): (&String, &Value)| {
+            let names: Option<Vec<String>> = match value.as_array() {
+                Some(list) => list.iter().map(text).collect(),
+                None => text(value).map(|one| vec![one]),
+            };
+            Some((of.clone(), names.filter(|names| !names.is_empty())?))
+        };
+        let all = value
+            .as_object()
+            .and_then(|map| map.iter().map(columns).collect());
+        all.unwrap_or_else(|| {
+            self.mistake(
+                name,
+                &value,
+                "an object of columns: `\"NAME\": \"COLUMN\"` or `\"NAME\": [\"COLUMN\", ...]`",
+            );
+            BTreeMap::new()
+        })
+    }
+
+    /// Notes a mistake that lies between fields.
+    pub fn wrong(&mut self, mistake: String) {
+        self.mistakes.push(mistake);
+    }
+
     fn take(&mut self, name: &'static str) -> Option<Value> {
         self.known.push(name);
         self.map.remove(name).filter(|value| !value.is_null())
@@ -208,6 +250,18 @@ impl Fields {
             (None, None) => {
                 self.mistakes.push(format!("`{name}` is missing"));
                 String::new()
+            }
+        }
+    }
+
+    /// True or false; false where there is none.
+    pub fn flag(&mut self, name: &'static str) -> bool {
+        match self.take(name) {
+            None => false,
+            Some(Value::Bool(flag)) => flag,
+            Some(other) => {
+                self.mistake(name, &other, "`true` or `false`");
+                false
             }
         }
     }

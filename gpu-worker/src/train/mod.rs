@@ -29,21 +29,6 @@ use fields::Location;
 
 /// The file that is a job's model, under its output.
 pub(crate) const MODEL: &str = "model.onnx";
-/// The kinds of job that train.
-pub const KINDS: [&str; 4] = [two_tower::KIND, mlp::KIND, trees::BOOSTING, trees::FOREST];
-
-/// Runs a job of one of the [`KINDS`] to its outputs.
-pub fn run(kind: &str, config: &Value, session: &dyn Session) -> Result<Value, JobError> {
-    match kind {
-        two_tower::KIND => two_tower::run(config, session),
-        mlp::KIND => mlp::run(config, session),
-        trees::BOOSTING | trees::FOREST => trees::run(kind, config, session),
-        other => Err(JobError::Invalid(format!(
-            "unknown kind of job `{other}`, allowed are `{}`",
-            KINDS.join("`, `")
-        ))),
-    }
-}
 
 /// Refuses what would not fit into the machine's memory, before it is taken.
 fn fits(bytes: u64, what: &str, remedy: &str) -> Result<(), JobError> {
@@ -80,6 +65,7 @@ pub(crate) fn uploaded(
     Ok(place)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Seek as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,13 +12,14 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use super::rng::Rng;
-use crate::jobs::session::{JobError, Progress, Session};
+use crate::jobs::session::{JobError, Progress, Registered, Session, Variant};
 
 /// A session in memory whose job is abandoned after a number of questions whether it is.
 #[derive(Default)]
 pub struct MemorySession {
     pub objects: Mutex<HashMap<String, Bytes>>,
     pub reported: Mutex<Option<Progress>>,
+    pub registered: Mutex<Option<serde_json::Value>>,
     checkpoint: Mutex<Option<Bytes>>,
     questions: AtomicUsize,
     patience: Option<usize>,
@@ -63,6 +64,39 @@ impl Session for MemorySession {
             .unwrap()
             .insert(format!("{bucket}/{key}"), content);
         Ok(())
+    }
+    fn upload(&self, bucket: &str, key: &str, content: &File) -> Result<(), JobError> {
+        let (mut content, mut bytes) = (content.try_clone().unwrap(), Vec::new());
+        content.rewind().unwrap();
+        content.read_to_end(&mut bytes).unwrap();
+        self.write(bucket, key, bytes.into())
+    }
+    fn list(&self, bucket: &str, prefix: &str, after: Option<&str>) -> Result<Vec<String>, JobError> {
+        let objects = self.objects.lock().unwrap();
+        let keys = objects
+            .keys()
+            .filter_map(|name| name.strip_prefix(&format!("{bucket}/")));
+        let mut keys: Vec<String> = keys
+            .filter(|key| key.starts_with(prefix) && after.is_none_or(|after| *key > after))
+            .map(str::to_owned)
+            .collect();
+        keys.sort_unstable();
+        // As pages that are full come from a host.
+        keys.truncate(2);
+        Ok(keys)
+    }
+    fn model(&self, reference: &str) -> Result<Registered, JobError> {
+        let (name, version) = reference.split_once('@').unwrap_or((reference, "1"));
+        Ok(Registered {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            bucket: "models".to_owned(),
+            key: format!("{name}/{version}.onnx"),
+        })
+    }
+    fn register(&self, variant: &Variant<'_>) -> Result<u64, JobError> {
+        *self.registered.lock().unwrap() = Some(serde_json::to_value(variant).unwrap());
+        Ok(2)
     }
     fn load_checkpoint(&self) -> Result<Option<Bytes>, JobError> {
         Ok(self.checkpoint.lock().unwrap().clone())

@@ -1,11 +1,33 @@
-//! A small training set as files.
+//! A small training set as files, and a model that nobody had to train.
 
 use std::sync::Arc;
 
 use parquet::column::writer::ColumnWriter;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use tidegate_worker::onnx::ranker::Dense;
+use tidegate_worker::onnx::tabular::DenseNet;
 use tidegate_worker::train::rng::Rng;
+use tidegate_worker::train::scaling::Scaling;
+
+/// A model of two `features` with one `score`.
+pub fn linear_model() -> Vec<u8> {
+    let layer = Dense {
+        weights: vec![1.0, -2.0],
+        bias: vec![0.5],
+    };
+    let scaling = Scaling {
+        mean: vec![0.0; 2],
+        std: vec![1.0; 2],
+    };
+    let model = DenseNet {
+        name: "linear".to_owned(),
+        scaling,
+        layers: vec![layer],
+        properties: Vec::new(),
+    };
+    model.to_onnx()
+}
 
 /// `dataset.json` and the three splits.
 pub fn training_set() -> Vec<(String, Vec<u8>)> {
@@ -22,7 +44,8 @@ pub fn training_set() -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn split(rows: usize, seed: u64) -> Vec<u8> {
+/// Rows of it.
+pub fn split(rows: usize, seed: u64) -> Vec<u8> {
     let mut rng = Rng::derive(&[seed]);
     let mut ids = |most: usize| -> Vec<i64> { (0..rows).map(|_| rng.below(most) as i64).collect() };
     let mut whole = vec![ids(100), ids(200), (0..rows as i64).collect()].into_iter();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -31,7 +31,8 @@ struct Job {
 #[derive(Default)]
 struct World {
     jobs: BTreeMap<String, Job>,
-    objects: HashMap<String, Bytes>,
+    objects: BTreeMap<String, Bytes>,
+    writes: HashMap<String, usize>,
     inference: Option<String>,
     leases: u32,
 }
@@ -62,7 +63,9 @@ impl FakeHost {
             .route("/register", post(register))
             .route("/lease", post(lease))
             .route("/jobs/{id}/{call}", post(job))
-            .route("/objects/{*path}", get(read).put(write))
+            .route("/objects/{bucket}", get(list))
+            .route("/objects/{bucket}/{*key}", get(read).put(write))
+            .route("/models", get(model))
             .layer(DefaultBodyLimit::disable())
             .with_state(world.clone());
         let routes = Router::new().nest("/worker/v1", routes);
@@ -80,6 +83,21 @@ impl FakeHost {
 
     pub fn object(&self, name: &str) -> Option<Bytes> {
         self.world().objects.get(name).cloned()
+    }
+
+    /// The objects whose names start with `prefix`.
+    pub fn objects(&self, prefix: &str) -> BTreeMap<String, Bytes> {
+        let world = self.world();
+        let found = world
+            .objects
+            .iter()
+            .filter_map(|(name, content)| Some((name.strip_prefix(prefix)?.to_owned(), content.clone())));
+        found.collect()
+    }
+
+    /// How often an object was written by workers.
+    pub fn writes(&self, name: &str) -> usize {
+        self.world().writes.get(name).copied().unwrap_or_default()
     }
 
     pub fn submit(&self, id: &str, kind: &str, config: Value) {
@@ -218,8 +236,38 @@ async fn job(
     StatusCode::OK.into_response()
 }
 
-async fn read(State(world): State<Shared>, Path(path): Path<String>, headers: HeaderMap) -> Response {
+async fn list(
+    State(world): State<Shared>,
+    Path(bucket): Path<String>,
+    Query(asked): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    assert!(headers.contains_key("x-tidegate-lease"));
+    let (prefix, after) = (&asked["prefix"], asked.get("after"));
+    let world = world.lock().unwrap();
+    let keys = world
+        .objects
+        .keys()
+        .filter_map(|name| name.strip_prefix(&format!("{bucket}/")));
+    let keys = keys.filter(|key| key.starts_with(prefix) && after.is_none_or(|after| *key > after.as_str()));
+    Json(json!({ "keys": keys.take(7).collect::<Vec<_>>() })).into_response()
+}
+
+/// Every model lies where its name says, and has one version.
+async fn model(Query(asked): Query<HashMap<String, String>>, headers: HeaderMap) -> Response {
+    assert!(headers.contains_key("x-tidegate-lease"));
+    let name = asked["reference"].split('@').next().unwrap();
+    let key = format!("{name}.onnx");
+    Json(json!({ "name": name, "version": "1", "bucket": "models", "key": key })).into_response()
+}
+
+async fn read(
+    State(world): State<Shared>,
+    Path((bucket, key)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
     assert!(known(&headers));
+    let path = format!("{bucket}/{key}");
     let found = world.lock().unwrap().objects.get(&path).cloned();
     found.map_or_else(
         || StatusCode::NOT_FOUND.into_response(),
@@ -229,10 +277,11 @@ async fn read(State(world): State<Shared>, Path(path): Path<String>, headers: He
 
 async fn write(
     State(world): State<Shared>,
-    Path(path): Path<String>,
+    Path((bucket, key)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let path = format!("{bucket}/{key}");
     let token = headers["x-tidegate-lease"].to_str().unwrap().to_owned();
     let mut world = world.lock().unwrap();
     let Some((id, job)) = world
@@ -245,6 +294,7 @@ async fn write(
     if path == format!("tidegate-jobs/{id}/checkpoint") {
         job.checkpoints += 1;
     }
+    *world.writes.entry(path.clone()).or_default() += 1;
     world.objects.insert(path, body);
     StatusCode::OK.into_response()
 }

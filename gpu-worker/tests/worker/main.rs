@@ -194,6 +194,62 @@ async fn a_trained_model_is_loaded_and_asked() {
     );
 }
 
+/// Files enough that the worker is killed before it is through, however fast the machine is.
+const FILES: usize = 300;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_while_predicting_goes_on_with_the_file_it_was_at() {
+    if let Err(reason) = runtime::find() {
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    let host = host().await;
+    host.put_object("models/linear.onnx", dataset::linear_model());
+    for file in 0..FILES {
+        let table = dataset::split(20 + file, file as u64);
+        host.put_object(&format!("data/rows/part={}/{file:03}.parquet", file / 100), table);
+    }
+    let config = |output: &str| {
+        json!({
+            "model": "linear",
+            "input": {"bucket": "data", "prefix": "rows/"},
+            "output": {"bucket": "data", "prefix": output},
+            "inputs": {"features": ["user.rate", "item.rate"]},
+            "keep": ["item_id"],
+            "batch_size": 7,
+        })
+    };
+    let worker = Worker::spawn(&host);
+    host.submit("whole", "predict.batch", config("whole/"));
+    let whole = host.outputs("whole").await;
+    drop(worker);
+    let rows: usize = (0..FILES).map(|file| 20 + file).sum();
+    assert_eq!(whole["files"], json!(FILES), "{whole}");
+    assert_eq!(whole["rows"], json!(rows), "{whole}");
+    assert_eq!(whole["model"]["version"], "1", "{whole}");
+
+    host.submit("broken", "predict.batch", config("broken/"));
+    for kill in 1..=3 {
+        let worker = Worker::spawn(&host);
+        host.checkpoints("broken", 10 * kill).await;
+        worker.kill();
+        host.expire_leases();
+    }
+    assert!(
+        host.finished("broken").is_none(),
+        "the job ended before it was killed three times"
+    );
+    let _worker = Worker::spawn(&host);
+    let broken = host.outputs("broken").await;
+    for told in ["files", "rows", "bytes", "model"] {
+        assert_eq!(broken[told], whole[told], "{told}");
+    }
+    let (whole, broken) = (host.objects("data/whole/"), host.objects("data/broken/"));
+    assert_eq!(whole.len(), FILES);
+    assert!(whole == broken, "the files differ");
+    assert_eq!(host.writes("data/broken/part=0/000.parquet"), 1);
+}
+
 fn load(uri: &str) -> RepositoryModelLoadRequest {
     let text = |text: &str| ModelRepositoryParameter {
         parameter_choice: Some(ParameterChoice::StringParam(text.into())),

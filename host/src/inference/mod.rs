@@ -41,7 +41,8 @@ use open_inference::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelStatistics,
     ModelStatisticsRequest, RepositoryIndexRequest, RepositoryModelUnloadRequest,
 };
-use resolve::{Resolved, Resolver, Route};
+pub use resolve::Resolved;
+use resolve::{Resolver, Route};
 pub use shadow::ShadowMetrics;
 pub use statistics::merged;
 pub use tallies::Tallies;
@@ -132,6 +133,11 @@ impl WorkerPool {
         self.members.join(name, address, child)?;
         self.count();
         Ok(())
+    }
+
+    /// The version that a reference stands for, and where its file lies.
+    pub async fn locate(&self, reference: &str) -> Result<Arc<Resolved>, Failure> {
+        Ok(self.resolver.resolve(reference).await?.main.clone())
     }
 
     /// The worker that ends with the host is gone.

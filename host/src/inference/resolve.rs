@@ -19,11 +19,15 @@ const KEPT: usize = 1024;
 
 /// A version of a model, and where it lies.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Resolved {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) bucket: String,
-    pub(super) key: String,
+pub struct Resolved {
+    /// The model's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The bucket of its file.
+    pub bucket: String,
+    /// The key of its file.
+    pub key: String,
 }
 
 impl Resolved {

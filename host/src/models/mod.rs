@@ -4,6 +4,7 @@
 pub mod aliases;
 mod onnx;
 pub mod rollout;
+mod variant;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use tidegate_ml::registry::{
 use tidegate_runtime::store::{CommitError, Condition, ObjectReader, StateWrite, Store, StoreError, Unit};
 
 use crate::api::objects::hex;
+pub use variant::{Variant, register_variant};
 
 /// Bytes of a model's file at most: it is read as a whole to be looked at.
 const MOST: u64 = 1 << 30;
@@ -73,25 +75,54 @@ impl From<StoreError> for RegisterError {
 /// Looks at a model's file and registers it as the next version of its name.
 pub async fn register(store: &dyn Store, offered: Offered, now: u64) -> Result<ModelVersion, RegisterError> {
     check_names(&offered)?;
-    let file = read(store, &offered.bucket, &offered.key).await?;
+    let (artifact, signature) = examined(store, &offered.bucket, &offered.key).await?;
+    let make = |registry: &Registry| {
+        let version = registry.version_of(&offered, artifact.clone(), signature.clone(), now);
+        let champion = registry.champion.as_ref().map(|champion| champion.version);
+        let decided = registry::aliases(version.decision, version.version, champion);
+        let mut moved: BTreeMap<String, u64> = decided
+            .into_iter()
+            .map(|(alias, target)| (alias.to_owned(), target))
+            .collect();
+        moved.extend(offered.alias.iter().map(|alias| (alias.clone(), version.version)));
+        (version, moved)
+    };
+    entered(store, &offered.name, make, now).await
+}
+
+/// A model's file as the registry keeps it, if it can be served.
+async fn examined(
+    store: &dyn Store,
+    bucket: &str,
+    key: &str,
+) -> Result<(Artifact, Signature), RegisterError> {
+    let file = read(store, bucket, key).await?;
     let signature = onnx::signature(&file).map_err(|mistakes| {
-        let place = format!("{}/{}", offered.bucket, offered.key);
-        RegisterError::Refused(format!("`{place}` cannot be served: {}", mistakes.join("; ")))
+        let mistakes = mistakes.join("; ");
+        RegisterError::Refused(format!("`{bucket}/{key}` cannot be served: {mistakes}"))
     })?;
     let artifact = Artifact {
-        bucket: offered.bucket.clone(),
-        key: offered.key.clone(),
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
         sha256: hex(&Sha256::digest(&file)),
         size: file.len() as u64,
     };
+    Ok((artifact, signature))
+}
+
+/// Enters the version that `make` makes of the registry, with the aliases that then point elsewhere; anew where another came
+/// first.
+async fn entered(
+    store: &dyn Store,
+    model: &str,
+    make: impl Fn(&Registry) -> (ModelVersion, BTreeMap<String, u64>),
+    now: u64,
+) -> Result<ModelVersion, RegisterError> {
     let mut tries = 1;
     loop {
-        let registry = Registry::read(store, &offered.name).await?;
-        let version = registry.version_of(&offered, artifact.clone(), signature.clone(), now);
-        match store
-            .commit(registry.unit(&version, offered.alias.as_deref(), now))
-            .await
-        {
+        let registry = Registry::read(store, model).await?;
+        let (version, moved) = make(&registry);
+        match store.commit(registry.unit(&version, &moved, now)).await {
             Ok(()) => return Ok(version),
             Err(CommitError::Conflict { .. }) if tries < TRIES => tries += 1,
             Err(error) => return Err(error.into()),
@@ -222,7 +253,7 @@ impl Registry {
     }
 
     /// The record, the counter and the aliases; another who registers in between makes it a conflict.
-    fn unit(&self, version: &ModelVersion, alias: Option<&str>, now: u64) -> Unit {
+    fn unit(&self, version: &ModelVersion, moved: &BTreeMap<String, u64>, now: u64) -> Unit {
         let model = &version.model;
         let counter = Next {
             version: version.version + 1,
@@ -240,13 +271,8 @@ impl Registry {
             &counter,
             self.counter,
         ));
-        let champion = self.champion.as_ref().map(|champion| champion.version);
-        let mut moved: BTreeMap<&str, u64> = registry::aliases(version.decision, version.version, champion)
-            .into_iter()
-            .collect();
-        moved.extend(alias.map(|alias| (alias, version.version)));
         for (name, target) in moved {
-            let alias = Alias::to(target, now);
+            let alias = Alias::to(*target, now);
             let condition = if name == CHAMPION {
                 self.alias
             } else {

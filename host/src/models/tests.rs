@@ -172,3 +172,47 @@ async fn names_and_files_that_cannot_be_are_refused() {
     let versioned = refused(offered(None, Some("3"))).await;
     assert!(versioned.contains("`alias` is `3`"), "{versioned}");
 }
+
+#[tokio::test]
+async fn a_variant_is_registered_once_for_its_job_and_takes_nobodys_place() {
+    let store = store(fine()).await;
+    let champion = register(store.as_ref(), offered(None, None), 1).await.unwrap();
+    let variant = |alias: &str, of: &str| Variant {
+        name: champion.model.clone(),
+        of: of.to_owned(),
+        bucket: "models".to_owned(),
+        key: "m.onnx".to_owned(),
+        alias: alias.to_owned(),
+        metrics: BTreeMap::from([("auc".to_owned(), 0.99)]),
+        parameters: Map::new(),
+    };
+    let made = register_variant(store.as_ref(), variant("int8", "1"), "J1", 2)
+        .await
+        .unwrap();
+    assert_eq!((made.version, made.origin.job.as_str()), (2, "J1"));
+    assert_eq!(made.signature, champion.signature);
+    let again = register_variant(store.as_ref(), variant("int8", "1"), "J1", 3)
+        .await
+        .unwrap();
+    assert_eq!(again, made);
+    let other = register_variant(store.as_ref(), variant("int8", "1"), "J2", 4)
+        .await
+        .unwrap();
+    assert_eq!(other.version, 3);
+    for (alias, version) in [("champion", Some(1)), ("candidate", None), ("int8", Some(3))] {
+        assert_eq!(self::alias(&store, alias).await, version, "{alias}");
+    }
+    for (alias, of, part) in [
+        (
+            "champion",
+            "1",
+            "allowed are names but for `champion`, `previous`, `candidate`",
+        ),
+        ("7", "1", "allowed are names"),
+        ("int8", "9", "`of` is `9`, which is no version"),
+    ] {
+        let refused = register_variant(store.as_ref(), variant(alias, of), "J3", 5).await;
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains(part), "{said}");
+    }
+}

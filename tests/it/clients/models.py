@@ -1,6 +1,6 @@
 """Writes ONNX files into a folder: `types.onnx` gives back what it takes, one input of each type of the protocol, and
 `sums.onnx` gives the sum of each row; `thrice.onnx` thrice of it, and `broken.onnx` fails on every row that does not begin with
-0, both of the same inputs and outputs."""
+0, both of the same inputs and outputs; `wide.onnx` gives a score of each row."""
 
 import sys
 
@@ -24,8 +24,8 @@ TYPES = {
 }
 
 
-def save(name, nodes, inputs, outputs):
-    graph = helper.make_graph(nodes, name, inputs, outputs)
+def save(name, nodes, inputs, outputs, constants=()):
+    graph = helper.make_graph(nodes, name, inputs, outputs, constants)
     opset = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=8)
     onnx.checker.check_model(model)
@@ -76,7 +76,22 @@ def broken():
     save("broken", nodes, [port("x", TensorProto.FLOAT, ["N", 4])], [port("sum", TensorProto.FLOAT, ["N", 1])])
 
 
+def wide():
+    """`wide.onnx`: a product by weights that are worth making INT8."""
+    port = helper.make_tensor_value_info
+    values = [((at * 37) % 101 - 50) / 50 for at in range(4 * 512)]
+    weights = helper.make_tensor("weights", TensorProto.FLOAT, [4, 512], values)
+    nodes = [
+        helper.make_node("MatMul", ["x", "weights"], ["product"]),
+        helper.make_node("ReduceMean", ["product"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("Sigmoid", ["mean"], ["score"]),
+    ]
+    inputs = [port("x", TensorProto.FLOAT, ["N", 4])]
+    save("wide", nodes, inputs, [port("score", TensorProto.FLOAT, ["N", 1])], [weights])
+
+
 types()
 sums()
 thrice()
 broken()
+wide()

@@ -1,17 +1,22 @@
-//! The objects of jobs: what a worker reads and writes under a lease.
+//! The objects of jobs: what a worker lists, reads and writes under a lease, and the models that a job names and makes.
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_runtime::jobs::{CHECKPOINTS, Job};
 
-use crate::api::error::{ApiError, Json};
+use crate::api::error::{ApiError, Json, Query};
 use crate::api::{Faces, objects};
+use crate::models::{Variant, register_variant};
 
 /// The header that carries a lease's token.
 pub const LEASE_HEADER: &str = "x-tidegate-lease";
+
+/// Keys of one answer.
+const PAGE: usize = 1000;
 
 type Place = Path<(String, String)>;
 
@@ -22,7 +27,7 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Path((bucket, key)) = place;
-    match lease_of(&faces, &headers).await? {
+    match leased(&faces, &headers).await? {
         Some(job) => allow(&job, Access::Read, &bucket, &key)?,
         None if faces.workers.may_read(&bucket, &key) => {}
         None => {
@@ -41,6 +46,77 @@ pub(super) async fn read(
         method != Method::HEAD,
     )
     .await
+}
+
+#[derive(Deserialize)]
+pub(super) struct List {
+    prefix: String,
+    after: Option<String>,
+}
+
+/// Keys under a prefix that a job reads as a whole.
+pub(super) async fn list(
+    State(faces): State<Faces>,
+    Path(bucket): Path<String>,
+    Query(asked): Query<List>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let prefix = &asked.prefix;
+    let job = leased(&faces, &headers).await?;
+    let job = job.ok_or_else(|| denied("without a lease, a worker lists nothing", &bucket, prefix))?;
+    allow(&job, Access::Read, &bucket, prefix)?;
+    let store = faces.platform.store();
+    if !objects::bucket_exists(store.as_ref(), &bucket).await? {
+        return Err(ApiError::missing(format!("there is no bucket `{bucket}`")));
+    }
+    let page = store.list(&bucket, prefix, asked.after.as_deref(), PAGE).await?;
+    let keys: Vec<String> = page.entries.into_iter().map(|meta| meta.key).collect();
+    Ok(Json(json!({ "keys": keys })))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    reference: String,
+}
+
+/// The version that a reference stands for, to a job that may read its file.
+pub(super) async fn model(
+    State(faces): State<Faces>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let found = faces.workers.locate(&wanted.reference).await?;
+    let (bucket, key) = (&found.bucket, &found.key);
+    let job = leased(&faces, &headers).await?;
+    let job = job.ok_or_else(|| denied("without a lease, a worker looks up nothing", bucket, key))?;
+    allow(&job, Access::Read, bucket, key)?;
+    Ok(Json(
+        json!({ "name": found.name, "version": found.version, "bucket": bucket, "key": key }),
+    ))
+}
+
+/// Registers what a job made of a version that it may read.
+pub(super) async fn register(
+    State(faces): State<Faces>,
+    headers: HeaderMap,
+    Json(variant): Json<Variant>,
+) -> Result<Json<Value>, ApiError> {
+    let reference = format!("{}@{}", variant.name, variant.of);
+    let of = faces.workers.locate(&reference).await?;
+    let (bucket, key) = (&variant.bucket, &variant.key);
+    let job = leased(&faces, &headers).await?;
+    let job = job.ok_or_else(|| denied("without a lease, a worker registers nothing", bucket, key))?;
+    allow(&job, Access::Read, &of.bucket, &of.key)?;
+    allow(&job, Access::Write, bucket, key)?;
+    let now = chrono::Utc::now().timestamp_millis().max(0) as u64;
+    let version = register_variant(faces.platform.store().as_ref(), variant, &job.id, now).await?;
+    tracing::info!(
+        model = version.model,
+        version = version.version,
+        job = job.id,
+        "variant registered"
+    );
+    Ok(Json(json!({ "version": version.version })))
 }
 
 pub(super) async fn write(
@@ -70,14 +146,14 @@ pub(super) async fn delete(
 }
 
 async fn allow_change(faces: &Faces, headers: &HeaderMap, bucket: &str, key: &str) -> Result<(), ApiError> {
-    match lease_of(faces, headers).await? {
+    match leased(faces, headers).await? {
         Some(job) => allow(&job, Access::Write, bucket, key),
         None => Err(denied("without a lease, a worker writes nothing", bucket, key)),
     }
 }
 
 /// The job of the lease that a request carries; a lease that is lost is an error, not a lesser right.
-async fn lease_of(faces: &Faces, headers: &HeaderMap) -> Result<Option<Job>, ApiError> {
+async fn leased(faces: &Faces, headers: &HeaderMap) -> Result<Option<Job>, ApiError> {
     let Some(token) = headers.get(LEASE_HEADER) else {
         return Ok(None);
     };

@@ -34,6 +34,8 @@ pub fn router(faces: Faces) -> Router {
         .route("/jobs/{id}/heartbeat", post(heartbeat))
         .route("/jobs/{id}/complete", post(complete))
         .route("/jobs/{id}/fail", post(fail))
+        .route("/models", get(files::model).post(files::register))
+        .route("/objects/{bucket}", get(files::list))
         .route(
             "/objects/{bucket}/{*key}",
             get(files::read).put(files::write).delete(files::delete),

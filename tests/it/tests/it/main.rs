@@ -10,6 +10,7 @@ mod documents;
 mod flow;
 mod full_disk;
 mod inference;
+mod jobs;
 mod logs;
 mod metrics;
 mod movielens;
