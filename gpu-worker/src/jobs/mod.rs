@@ -152,12 +152,7 @@ fn execute(
 }
 
 /// Runs a job of one of the [`kinds`] to its outputs.
-fn run(
-    kind: &str,
-    config: &Value,
-    commands: &Commands,
-    session: &dyn Session,
-) -> Result<Value, JobError> {
+fn run(kind: &str, config: &Value, commands: &Commands, session: &dyn Session) -> Result<Value, JobError> {
     match kind {
         two_tower::KIND => two_tower::run(config, session),
         mlp::KIND => mlp::run(config, session),

@@ -6,6 +6,7 @@ mod commits;
 mod events;
 mod hello;
 mod idle;
+mod inference;
 mod ingest;
 mod lambda;
 mod latency;
@@ -14,6 +15,8 @@ mod neighbours;
 mod peer;
 mod predict;
 mod restate;
+mod rivals;
+mod soak;
 mod stage;
 mod start_up;
 mod table;
@@ -26,7 +29,7 @@ use clap::Parser;
 
 use crate::table::Table;
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 15] = [
     "start",
     "hello",
     "latency",
@@ -36,11 +39,15 @@ const NAMES: [&str; 13] = [
     "idle",
     "neighbours",
     "predict",
+    "inference",
     "ingest",
     "training",
     "aws",
     "lambda",
+    SOAK,
 ];
+/// Only where it is named, as it takes as long as one likes.
+const SOAK: &str = "soak";
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", about)]
@@ -54,7 +61,10 @@ struct Args {
     /// What `training` trains on; for `cuda` the worker is built for it.
     #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
     device: String,
-    /// Which to run; all of them when none is named.
+    /// How long `soak` takes.
+    #[arg(long, default_value_t = 5)]
+    minutes: u64,
+    /// Which to run; all of them but `soak` when none is named.
     names: Vec<String>,
 }
 
@@ -79,7 +89,8 @@ fn start(args: &Args) -> Result<()> {
 async fn run(args: &Args) -> Result<()> {
     let mut table = Table::default();
     for name in NAMES {
-        if !args.names.is_empty() && !args.names.iter().any(|wanted| wanted == name) {
+        let named = args.names.iter().any(|wanted| wanted == name);
+        if !named && (name == SOAK || !args.names.is_empty()) {
             continue;
         }
         eprintln!("==> {name}");
@@ -94,6 +105,8 @@ async fn run(args: &Args) -> Result<()> {
             "neighbours" => neighbours::measure(&mut table).await,
             "predict" => predict::measure(args, &mut table).await,
             "training" => training::measure(args, &mut table).await,
+            SOAK => soak::measure(args, &mut table).await,
+            "inference" => inference::measure(args, &mut table).await,
             "aws" => cloud::measure(&mut table).await,
             "lambda" => lambda::measure(&mut table).await,
             _ => ingest::measure(&args.manifest, &mut table).await,

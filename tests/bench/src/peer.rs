@@ -83,11 +83,12 @@ impl Peer {
         Ok(child)
     }
 
-    /// Microseconds a request of ONNX Runtime alone.
-    pub async fn bare(&self) -> Result<f64> {
+    /// Microseconds that ONNX Runtime alone takes for a request of so many rows or items.
+    pub async fn bare(&self, rows: u64) -> Result<f64> {
         let output = self
             .pinned()
             .arg("bare.py")
+            .env("ROWS", rows.to_string())
             .stderr(Stdio::inherit())
             .output()
             .await;

@@ -31,17 +31,17 @@ pub async fn measure(args: &Args, table: &mut Table) -> Result<()> {
         .context("no temporary folder")?;
     let model = train(args, &folder).await?;
     let peer = Peer::install(&args.cache, &model, CORE).await?;
-    let bare = peer.bare().await?;
+    let bare = peer.bare(ITEMS_ASKED).await?;
     let mut options = options(&folder, args)?;
     options.core = Some(CORE);
     let host = Host::start(options).await?;
     let ours = host.api.base().trim_start_matches("http://").to_owned();
     let port = free_port()?;
     for connections in [1, 16] {
-        let tidegate = ask(&ours, connections).await.context("Tidegate")?;
+        let tidegate = ask(&ours, ITEMS_ASKED, connections).await.context("Tidegate")?;
         let other = {
             let _serving = peer.serve(port).await?;
-            ask(&format!("127.0.0.1:{port}"), connections)
+            ask(&format!("127.0.0.1:{port}"), ITEMS_ASKED, connections)
                 .await
                 .context("the peer")?
         };
@@ -68,20 +68,21 @@ pub async fn measure(args: &Args, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-async fn ask(address: &str, connections: usize) -> Result<crate::load::Answered> {
+/// Asks `/predict` for so many items.
+pub async fn ask(address: &str, items: u64, connections: usize) -> Result<crate::load::Answered> {
     let load = Load {
         address: address.to_owned(),
         path: "/predict".to_owned(),
-        bodies: bodies(),
+        bodies: bodies(items),
         connections,
     };
     load.run_for(WARM_UP).await?;
     load.run_for(TIME).await
 }
 
-fn bodies() -> Vec<Bytes> {
+fn bodies(count: u64) -> Vec<Bytes> {
     let body = |number: u64| {
-        let items: Vec<u64> = (0..ITEMS_ASKED)
+        let items: Vec<u64> = (0..count)
             .map(|item| (number * 7919 + item * 499) % ITEMS)
             .collect();
         json!({ "user_id": (number * 157) % USERS, "item_ids": items, "context": { "device": "mobile" } })
@@ -91,7 +92,8 @@ fn bodies() -> Vec<Bytes> {
         .collect()
 }
 
-fn options(folder: &TempDir, args: &Args) -> Result<Options> {
+/// How to start a host with the app, on the data in this folder.
+pub fn options(folder: &TempDir, args: &Args) -> Result<Options> {
     let manifest = Manifest::read(&args.manifest)?.variable("train", "max_epochs", "1")?;
     let manifest = manifest.write(&folder.path().join("tidegate.toml"))?;
     let env = vec![("RUST_LOG".to_owned(), "warn".to_owned())];
@@ -104,7 +106,7 @@ fn options(folder: &TempDir, args: &Args) -> Result<Options> {
 }
 
 /// Trains a model of the app's usual shape on both cores; its file. How good it is does not matter here.
-async fn train(args: &Args, folder: &TempDir) -> Result<Vec<u8>> {
+pub async fn train(args: &Args, folder: &TempDir) -> Result<Vec<u8>> {
     eprintln!("    training a model of the app's usual shape");
     let mut host = Host::start(options(folder, args)?).await?;
     let request = json!({ "users": USERS, "items": ITEMS, "interactions": 100_000, "days": 30, "seed": 3 });

@@ -75,6 +75,19 @@ pub fn resident(pid: i32) -> Result<f64> {
     Ok(pages * rustix::param::page_size() as f64)
 }
 
+/// Bytes of the resident memory of a process and of those that it started.
+pub fn resident_of_all(pid: i32) -> Result<f64> {
+    let path = format!("/proc/{pid}/task");
+    let threads = std::fs::read_dir(&path).with_context(|| format!("cannot read `{path}`"))?;
+    let started = threads.flatten().map(|thread| thread.path().join("children"));
+    let started: String = started
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .collect();
+    let children = started.split_whitespace().filter_map(|child| child.parse().ok());
+    let rest = children.map(resident_of_all).sum::<Result<f64>>()?;
+    Ok(resident(pid)? + rest)
+}
+
 /// CPU time that a process has taken.
 pub fn cpu(pid: i32) -> Result<Duration> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("the host is gone")?;

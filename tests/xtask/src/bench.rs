@@ -10,12 +10,13 @@ use crate::setup::{cloud, tools};
 const HELP: &str = "\
 Measures Tidegate beside its peers and the limits the project set itself, and prints a table.
 
-Usage: cargo xtask bench [--device cpu|cuda] [NAME]...
+Usage: cargo xtask bench [--device cpu|cuda] [--minutes N] [NAME]...
 
-Names: start, hello, latency, events, commits, backlog, idle, neighbours, predict, ingest, training, aws, lambda
-(default: all of them)
+Names: start, hello, latency, events, commits, backlog, idle, neighbours, predict, inference, ingest, training, aws, lambda
+(default: all of them), and soak
 
   --device cuda   `training` on an NVIDIA device, with a worker that is built for it
+  --minutes N     how long `soak` takes (default: 5)
 ";
 
 /// Runs the subcommand.
