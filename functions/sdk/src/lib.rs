@@ -25,6 +25,8 @@
 //! Reads, listings, inference and object writes are async. Whatever changes the world (state, events, jobs,
 //! online features, finished objects) is staged by the host and commits when the function returns `Ok`.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod blocking;
 pub mod config;
 pub mod events;

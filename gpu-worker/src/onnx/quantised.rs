@@ -326,11 +326,15 @@ impl Matrix<f32> {
             None => constant.float_data.clone(),
         };
         let name = constant.name();
-        let sizes = constant
+        let sizes: Vec<usize> = constant
             .dims
             .iter()
-            .map(|&size| usize::try_from(size).unwrap_or(0));
-        if values.len() != sizes.clone().product::<usize>() {
+            .map(|&size| usize::try_from(size).unwrap_or(0))
+            .collect();
+        let count = sizes
+            .iter()
+            .try_fold(1_usize, |count, size| count.checked_mul(*size));
+        if count != Some(values.len()) {
             return Err(format!(
                 "has {} numbers in constant `{name}`, which is not its shape",
                 values.len()
@@ -343,7 +347,7 @@ impl Matrix<f32> {
         }
         Ok(Self {
             values,
-            width: sizes.last().unwrap_or(0),
+            width: sizes.last().copied().unwrap_or(0),
         })
     }
 

@@ -66,7 +66,7 @@ pub fn run(config: &Value, session: &dyn Session) -> Result<Value, JobError> {
         let said = |reason: String| JobError::Invalid(format!("`{}/{key}` {reason}", config.input.bucket));
         let table = Table::open(file).map_err(said)?;
         let (rows, content) =
-            predicted(&table, &mapping, &scorer, &config, session).map_err(|error| error.map(&said))?;
+            predicted(&table, &mapping, &scorer, &config, session).map_err(|error| error.map(said))?;
         let name = key.strip_prefix(&config.input.prefix).unwrap_or(key);
         session.upload(&config.output.bucket, &config.output.key(name), &content)?;
         state.rows += rows;
