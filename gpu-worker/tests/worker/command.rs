@@ -10,7 +10,7 @@ use crate::fake_host::{FakeHost, Worker};
 const LIMIT: Duration = Duration::from_secs(60);
 /// Counts to six, and keeps what it counted; after three it waits until the file that it is given is there.
 const COUNTS: &str = r#"
-grep -q '"parameters":{"word":"six"}' "$TIDEGATE_JOB" && cat inputs/greeting.txt || exit 1
+grep -q '"parameters":{"word":"six"}' "$TIDEGATE_JOB" && cat inputs/greeting.txt && echo || exit 1
 n=$(cat checkpoint/count 2>/dev/null || echo 0)
 while [ "$n" -lt 6 ]; do
   if [ "$n" -eq 3 ] && [ ! -e "$0" ]; then sleep 0.02; continue; fi
