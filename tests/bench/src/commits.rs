@@ -185,7 +185,7 @@ async fn half_load(host: &Host, rate: f64, table: &mut Table) -> Result<()> {
 fn bare(folder: &Path) -> Result<f64> {
     const GROUP: u64 = 256;
     const TIME: Duration = Duration::from_secs(4);
-    // With one thread that merges, as our own store has it: with two it did less.
+    // With one thread that merges, as our own store has it on two cores.
     let database = Database::builder(folder.join("bare"))
         .worker_threads(1)
         .open()

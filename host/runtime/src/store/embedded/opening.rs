@@ -34,9 +34,8 @@ const JOURNAL: u64 = 128 << 20;
 /// Rows held in memory before they are written out, for each keyspace, in bytes: with less, commits wait for tables to be
 /// written, and rows are merged more often.
 const MEMTABLE: u64 = 32 << 20;
-/// Threads that write tables out and merge them. With several, the first one looks without a pause for what it may do
-/// while another one merges.
-const WRITERS: usize = 1;
+/// Threads that write tables out and merge them, at most.
+const WRITERS: usize = 4;
 
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +104,7 @@ impl Core {
         let db = Database::builder(dir.join("db"))
             .cache_size(CACHE)
             .max_journaling_size(JOURNAL)
-            .worker_threads(WRITERS)
+            .worker_threads(writers())
             .open()
             .map_err(database)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
@@ -142,6 +141,15 @@ impl Core {
             },
             counter,
         ))
+    }
+}
+
+/// How many threads write tables out and merge them. Of several, the first one looks without a pause for what it may do
+/// while another one merges: where cores are few, that is one too much.
+fn writers() -> usize {
+    match std::thread::available_parallelism() {
+        Ok(cores) if cores.get() > 2 => cores.get().min(WRITERS),
+        _ => 1,
     }
 }
 
