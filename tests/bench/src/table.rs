@@ -47,7 +47,11 @@ impl Table {
     /// Adds a number beside the largest that it is to be.
     pub fn at_most(&mut self, what: &str, number: f64, most: f64) {
         let aim = format!("at most {most}: {}", verdict(number <= most));
-        let ratio = format!("{:.2}", number / most);
+        // Of none at all nothing is a part.
+        let ratio = match most > 0.0 {
+            true => format!("{:.2}", number / most),
+            false => String::new(),
+        };
         self.push(what, format!("{number:.3}"), String::new(), ratio, aim);
     }
 
