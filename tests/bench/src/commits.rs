@@ -85,7 +85,7 @@ pub async fn measure(cache: &Path, table: &mut Table) -> Result<()> {
         );
     }
     drop(peer);
-    let bare = bare(folder.path())?;
+    let (bare, sync) = bare(folder.path())?;
     for (kind, function, instances) in [
         ("Fresh", "noop", "fresh instances"),
         ("Reused", "reused", "reused instances"),
@@ -102,7 +102,7 @@ pub async fn measure(cache: &Path, table: &mut Table) -> Result<()> {
         );
         table.over(&what, rate, AIM, "a second");
         if function == "reused" {
-            half_load(&host, rate / 2.0, table).await?;
+            half_load(&host, rate / 2.0, sync, table).await?;
         }
     }
     Ok(())
@@ -139,8 +139,9 @@ async fn drained(host: &Host, kind: &str, function: &str) -> Result<f64> {
     Ok(QUEUED as f64 / started.elapsed().as_secs_f64())
 }
 
-/// From an event's entry to its step's commit, with half as many events a second as can be handled.
-async fn half_load(host: &Host, rate: f64, table: &mut Table) -> Result<()> {
+/// From an event's entry to its step's commit, with half as many events a second as can be handled; beside it what the
+/// database alone took for a synced group, two of which are in it.
+async fn half_load(host: &Host, rate: f64, sync: f64, table: &mut Table) -> Result<()> {
     // In small waves: what a generator on the same two cores asks by HTTP would be most of the load.
     const SMALL: u64 = 20;
     let flood = json!({ "do": "flood", "kind": "Reused", "count": SMALL });
@@ -176,13 +177,18 @@ async fn half_load(host: &Host, rate: f64, table: &mut Table) -> Result<()> {
         "at half that load, event's entry to its step's commit, p99",
         percentile(&mut took, 0.99),
         LIMIT_MS,
-        &format!(" (p50 {})", duration(middle)),
+        &format!(
+            " (p50 {}; fjall alone, a group of 256: p99 {})",
+            duration(middle),
+            duration(sync)
+        ),
     );
     Ok(())
 }
 
-/// How many units a second the database commits, 256 together in one synced batch: of each the rows of one step.
-fn bare(folder: &Path) -> Result<f64> {
+/// How many units a second the database commits, 256 together in one synced batch: of each the rows of one step. And the
+/// 99th percentile of a batch, in milliseconds.
+fn bare(folder: &Path) -> Result<(f64, f64)> {
     const GROUP: u64 = 256;
     const TIME: Duration = Duration::from_secs(4);
     // With one thread that merges, as our own store has it on two cores.
@@ -192,16 +198,19 @@ fn bare(folder: &Path) -> Result<f64> {
         .context("cannot open fjall")?;
     let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
     let (queue, state) = (keyspace("queue")?, keyspace("state")?);
-    let (mut units, started) = (0_u64, Instant::now());
+    let (mut units, mut took, started) = (0_u64, Vec::new(), Instant::now());
     while started.elapsed() < TIME {
+        let begun = Instant::now();
         let mut batch = database.batch().durability(Some(PersistMode::SyncData));
         for unit in units..units + GROUP {
             step(&mut batch, &queue, &state, unit);
         }
         batch.commit().context("fjall does not commit")?;
         units += GROUP;
+        took.push(begun.elapsed().as_secs_f64() * 1e3);
     }
-    Ok(units as f64 / started.elapsed().as_secs_f64())
+    let rate = units as f64 / started.elapsed().as_secs_f64();
+    Ok((rate, percentile(&mut took, 0.99)))
 }
 
 /// The rows of a step that does nothing, in sizes that are about right and were not measured: its event enters, and

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds everything, then runs the benchmarks.
+//! `cargo xtask bench`: builds everything, the host and its worker as they are shipped, then runs the benchmarks.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::build::Machine;
 use crate::setup::{cloud, tools};
 
 const HELP: &str = "\
-Measures Tidegate beside its peers and the limits the project set itself, and prints a table.
+Measures Tidegate, built as it is shipped, beside its peers and the limits the project set itself, and prints a table.
 
 Usage: cargo xtask bench [--device cpu|cuda] [--minutes N] [NAME]...
 
@@ -26,9 +26,13 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     let machine = Machine::set_up(false)?;
     machine.build()?;
-    if args.iter().any(|arg| arg.contains("cuda")) {
-        machine.build_for_cuda()?;
-    }
+    let on_cuda = args.iter().any(|arg| arg.contains("cuda"));
+    // For NVIDIA devices no CUDA toolkit is needed.
+    machine.release(if on_cuda {
+        &["--features", "tidegate-worker/cuda"]
+    } else {
+        &[]
+    })?;
     let mut bench = Command::new(machine.folders.binaries().join("tidegate-bench"));
     bench
         .arg("--manifest")
@@ -37,5 +41,7 @@ pub fn run(args: &[String]) -> Result<()> {
     if args.is_empty() || args.iter().any(|name| name == "aws" || name == "lambda") {
         cloud::equip(&mut bench, &cloud::find(&machine.folders)?);
     }
-    tools::run(machine.equip(&mut bench))
+    machine.equip(&mut bench);
+    bench.env("TIDEGATE_BIN", machine.folders.released().join("tidegate"));
+    tools::run(&mut bench)
 }

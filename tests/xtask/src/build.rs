@@ -82,11 +82,14 @@ impl Machine {
         })
     }
 
-    /// Builds the worker once more, for NVIDIA devices. No CUDA toolkit is needed for that.
-    pub fn build_for_cuda(&self) -> Result<()> {
-        tools::step("building the worker for CUDA", || {
-            let what = ["--workspace", "--bins", "--features", "tidegate-worker/cuda"];
-            tools::run(self.cargo("build").args(what))
+    /// Builds the host and the worker as containers and packages hold them; `more` goes to cargo.
+    pub fn release(&self, more: &[&str]) -> Result<()> {
+        const WHAT: [&str; 5] = ["--package", "tidegate", "--package", "tidegate-worker", "--bins"];
+        tools::step("building the host and the worker as they are shipped", || {
+            if !self.folders.released().join("tidegate").exists() {
+                tools::note("every crate is built anew, for speed: on two cores that takes 40 to 60 minutes");
+            }
+            tools::run(self.cargo("build").arg("--release").args(WHAT).args(more))
         })
     }
 }

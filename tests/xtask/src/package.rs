@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::build::Machine;
+use crate::functions;
 use crate::setup::tools;
 
 const HELP: &str = "\
@@ -30,8 +31,9 @@ pub fn run(args: &[String]) -> Result<()> {
         bail!("what is to be packaged? There is `cargo xtask package lambda`");
     };
     let machine = Machine::set_up(false)?;
-    machine.build()?;
-    let host = machine.folders.binaries().join("tidegate");
+    functions::build(&machine)?;
+    machine.release(&[])?;
+    let host = machine.folders.released().join("tidegate");
     let bootstrap = tools::step("removing what only debuggers read", || stripped(&host))?;
     let mut package = Command::new(&host);
     package.arg("package").arg("--bootstrap").arg(&bootstrap);

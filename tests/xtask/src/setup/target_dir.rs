@@ -43,6 +43,11 @@ impl Folders {
         self.target.join("debug")
     }
 
+    /// Where executables lie as they are shipped.
+    pub fn released(&self) -> PathBuf {
+        self.target.join("release")
+    }
+
     /// Where built functions are gathered, one `.wasm` file each.
     pub fn functions(&self) -> PathBuf {
         self.target.join("functions")
