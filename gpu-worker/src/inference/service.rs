@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tidegate_trace::{Context, Kind, Span, Spans, now_ns};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
@@ -21,6 +22,7 @@ use super::signature::Signature;
 use super::store::ModelStore;
 use super::tensors::Port;
 use crate::host::{Host, HostError};
+use crate::train::hex;
 
 /// The service.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl InferenceService {
     async fn load(
         &self,
         (name, version): (&str, &str),
-        uri: &str,
+        (uri, sha256): (&str, Option<&str>),
         batching: Option<Batching>,
     ) -> Result<(), Status> {
         let (bucket, key) = uri
@@ -70,7 +72,11 @@ impl InferenceService {
         let no_room = |reason| Status::unavailable(format!("object `{uri}` {reason}"));
         drop(self.store.room(2 * file.len() as u64).await.map_err(no_room)?);
         let (limits, owned) = (self.store.limits(), (name.to_owned(), version.to_owned()));
-        let open = move || Opened::open(&owned.0, &owned.1, file, limits.threads);
+        let sha256 = sha256.map(str::to_owned);
+        let open = move || {
+            sha256.map_or(Ok(()), |sha256| registered(&file, &sha256))?;
+            Opened::open(&owned.0, &owned.1, file, limits.threads)
+        };
         let opened = tokio::task::spawn_blocking(open)
             .await
             .unwrap_or_else(|e| Err(format!("could not be loaded: {e}")))
@@ -206,7 +212,7 @@ impl GrpcInferenceService for InferenceService {
             .ok_or_else(|| Status::invalid_argument("parameter `uri` is missing, allowed is `bucket/key`"))?;
         let loading = self.load(
             (request.model_name.as_str(), version),
-            uri,
+            (uri, text(&request.parameters, "sha256")?),
             batching(&request.parameters)?,
         );
         match above {
@@ -225,6 +231,17 @@ impl GrpcInferenceService for InferenceService {
         self.store.remove(&request.model_name, version)?;
         Ok(Response::new(RepositoryModelUnloadResponse {}))
     }
+}
+
+/// Checks that a file is the one that was registered.
+fn registered(file: &[u8], sha256: &str) -> Result<(), String> {
+    let found = hex(&Sha256::digest(file));
+    if found == sha256 {
+        return Ok(());
+    }
+    Err(format!(
+        "has the SHA-256 `{found}`, its version was registered with `{sha256}`"
+    ))
 }
 
 /// How long a request may take by its own `timeout`, in microseconds.

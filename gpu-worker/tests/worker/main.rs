@@ -164,6 +164,16 @@ async fn a_trained_model_is_loaded_and_asked() {
         missing.message().contains("`models/none.onnx` does not exist"),
         "{missing}"
     );
+    let mut other = load("models/ranker/m/model.onnx");
+    other.parameters.insert("sha256".into(), text("ab"));
+    let replaced = client.repository_model_load(other).await.unwrap_err();
+    assert_eq!(replaced.code(), Code::FailedPrecondition);
+    assert!(
+        replaced
+            .message()
+            .contains("its version was registered with `ab`"),
+        "{replaced}"
+    );
     client
         .repository_model_load(load("models/ranker/m/model.onnx"))
         .await
@@ -250,10 +260,13 @@ async fn a_worker_killed_while_predicting_goes_on_with_the_file_it_was_at() {
     assert_eq!(host.writes("data/broken/part=0/000.parquet"), 1);
 }
 
-fn load(uri: &str) -> RepositoryModelLoadRequest {
-    let text = |text: &str| ModelRepositoryParameter {
+fn text(text: &str) -> ModelRepositoryParameter {
+    ModelRepositoryParameter {
         parameter_choice: Some(ParameterChoice::StringParam(text.into())),
-    };
+    }
+}
+
+fn load(uri: &str) -> RepositoryModelLoadRequest {
     RepositoryModelLoadRequest {
         model_name: "ranker".into(),
         parameters: [("uri".into(), text(uri)), ("version".into(), text("1"))].into(),

@@ -28,6 +28,8 @@ pub struct Resolved {
     pub bucket: String,
     /// The key of its file.
     pub key: String,
+    /// The digest of the file that was registered; none where the file need not be.
+    pub sha256: Option<String>,
 }
 
 impl Resolved {
@@ -163,6 +165,7 @@ impl Resolver {
             version: version.to_string(),
             bucket: record.artifact.bucket,
             key: record.artifact.key,
+            sha256: Some(record.artifact.sha256).filter(|sha256| !sha256.is_empty()),
         })
     }
 
@@ -181,6 +184,7 @@ impl Resolver {
             version,
             bucket,
             key,
+            sha256: None,
         })
     }
 

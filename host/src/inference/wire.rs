@@ -47,6 +47,9 @@ pub(super) fn load(resolved: &Resolved, batching: Option<&Batching>) -> Reposito
         ("uri".to_owned(), text(uri)),
         ("version".to_owned(), text(resolved.version.clone())),
     ]);
+    if let Some(sha256) = &resolved.sha256 {
+        parameters.insert("sha256".to_owned(), text(sha256.clone()));
+    }
     if let Some(batching) = batching {
         let delay = batching.max_queue_delay.as_micros();
         let delay = u64::try_from(delay).unwrap_or(u64::MAX);

@@ -5,20 +5,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
 use tidegate_ml::rollout::Policy;
-use tidegate_runtime::trigger::Split;
 
 use super::models;
+use super::versions::SetAlias;
 use crate::api::Faces;
 use crate::api::error::{ApiError, Json};
 use crate::models::aliases::{self, ChangeError};
 use crate::models::{now, rollout};
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SetAlias {
-    /// Versions, each with its share in hundredths.
-    versions: Split,
-}
 
 pub(super) async fn set_alias(
     State(faces): State<Faces>,

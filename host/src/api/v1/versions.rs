@@ -26,7 +26,7 @@ pub(super) async fn list(
 #[serde(deny_unknown_fields)]
 pub(super) struct SetAlias {
     /// Versions, each with its share in hundredths.
-    versions: Split,
+    pub(super) versions: Split,
 }
 
 pub(super) async fn set_alias(
