@@ -59,9 +59,10 @@ readinessProbe:
   periodSeconds: 5
 {{- end }}
 
-{{- /* What every worker is told: its part of the work, where its host is, and the token. */}}
+{{- /* What every worker is told: its part of the work, where its host is, and the token. Beside a host it shares the pod's
+ports with it, which has 8080, 8081 and 9000. */}}
 {{- define "tidegate.workerSettings" -}}
-- { name: TIDEGATE_HEALTH_LISTEN, value: "{{ .Values.host.bind }}:8081" }
+- { name: TIDEGATE_HEALTH_LISTEN, value: "{{ .Values.host.bind }}:8082" }
 - name: TIDEGATE_WORKER_NAME
   valueFrom: { fieldRef: { fieldPath: metadata.name } }
 - name: TIDEGATE_WORKER_TOKEN
@@ -71,9 +72,9 @@ readinessProbe:
 {{- end }}
 {{- end }}
 
-{{- /* A value as TOML has it: JSON, but for tables. */}}
+{{- /* A value as TOML has it: JSON, but for tables, and tables in them. */}}
 {{- define "tidegate.toml" -}}
-{{- if kindIs "map" . }}{ {{- range $nth, $key := keys . | sortAlpha }}{{ if $nth }},{{ end }} {{ $key | toJson }} = {{ get $ $key | toJson }}{{ end }} }{{ else }}{{ toJson . }}{{ end }}
+{{- if kindIs "map" . }}{ {{- range $nth, $key := keys . | sortAlpha }}{{ if $nth }},{{ end }} {{ $key | toJson }} = {{ include "tidegate.toml" (get $ $key) }}{{ end }} }{{ else }}{{ toJson . }}{{ end }}
 {{- end }}
 
 {{- /* What no schema can say. */}}
@@ -84,6 +85,7 @@ readinessProbe:
 {{- if and (eq $v.store.kind "aws") (not $v.store.aws.bucket) }}{{ fail "`store.aws.bucket` is missing: a store in AWS keeps its objects there" }}{{ end }}
 {{- if and (eq $v.store.kind "embedded") $scales }}{{ fail "`autoscaling` is enabled, but an embedded store has one host; `store.kind` has to be `aws`" }}{{ end }}
 {{- if and $v.autoscaling.hpa.enabled $v.autoscaling.keda.enabled }}{{ fail "`autoscaling.hpa` and `autoscaling.keda` are both enabled; the two would pull against each other" }}{{ end }}
+{{- if and $v.autoscaling.keda.enabled $v.autoscaling.keda.cloudwatch.expression (not (or $v.autoscaling.keda.cloudwatch.region $v.store.aws.region)) }}{{ fail "`autoscaling.keda.cloudwatch.region` and `store.aws.region` are both missing: KEDA asks CloudWatch of one region" }}{{ end }}
 {{- if and $v.worker.pools (not (include "tidegate.certificate" .)) }}{{ fail "`worker.pools` has workers that dial the hosts by TLS; `tls.secretName` or `tls.certManager.issuer` has to name a certificate" }}{{ end }}
 {{- if and $v.ingress.enabled (not $v.ingress.paths) }}{{ fail "`ingress.paths` is empty: the routes of functions that the world may call" }}{{ end }}
 {{- end }}

@@ -1,9 +1,50 @@
 # Hosts as tasks on Fargate: at least two, more while events wait, behind a load balancer that speaks HTTPS.
 
 locals {
-  fargate = var.hosts == "fargate" ? 1 : 0
-  # That there are keys is no secret.
-  ports = nonsensitive(var.s3_keys == null) ? [8080] : [8080, 9000]
+  fargate   = var.hosts == "fargate" ? 1 : 0
+  over_http = { version = "HTTP1", health_port = "8080", health = "/health", healthy = "200" }
+  # By port of the host: where the load balancer listens for it, and how either is spoken to.
+  faces = merge(
+    { "8080" = merge(local.over_http, { listen = 443 }) },
+    # Any answer by gRPC is one of a host that lives; whether it drains is told at the other port.
+    var.grpc ? { "8081" = {
+      version = "GRPC", listen = 8081, health_port = "8081",
+      health  = "/inference.GRPCInferenceService/ServerLive", healthy = "0-99",
+    } } : {},
+    # That there are keys is no secret.
+    nonsensitive(var.s3_keys == null) ? {} : { "9000" = merge(local.over_http, { listen = 9000 }) },
+  )
+
+  log = {
+    logDriver = "awslogs"
+    options = {
+      awslogs-group         = aws_cloudwatch_log_group.hosts.name
+      awslogs-region        = local.region
+      awslogs-stream-prefix = "host"
+    }
+  }
+
+  # It starts before the host and ends after it, so that what drains can still ask its models. They speak over the task's own
+  # loopback.
+  workers = [for worker in var.worker[*] : {
+    name                   = "worker"
+    image                  = worker.image
+    command                = ["--standalone"]
+    essential              = false
+    restartPolicy          = { enabled = true }
+    readonlyRootFilesystem = true
+    stopTimeout            = 60
+    mountPoints            = [{ sourceVolume = "worker-tmp", containerPath = "/tmp", readOnly = false }]
+    environment = concat(
+      [
+        { name = "TIDEGATE_HOST", value = "http://127.0.0.1:8080" },
+        { name = "TIDEGATE_MODEL_MEMORY", value = tostring(var.size.memory * 524288) },
+      ],
+      [for part in compact([worker.only]) : { name = "TIDEGATE_WORKER_ONLY", value = part }],
+    )
+    secrets          = [{ name = "TIDEGATE_WORKER_TOKEN", valueFrom = one(aws_ssm_parameter.worker_token[*].arn) }]
+    logConfiguration = merge(local.log, { options = merge(local.log.options, { awslogs-stream-prefix = "worker" }) })
+  }]
 }
 
 resource "aws_ecs_cluster" "this" {
@@ -33,30 +74,31 @@ resource "aws_ecs_task_definition" "host" {
     cpu_architecture        = var.architecture
   }
 
-  volume {
-    name = "data"
+  # The images declare these places, so that the volumes are the user's who writes there.
+  dynamic "volume" {
+    for_each = concat(["data", "tmp"], [for worker in local.workers : "worker-tmp"])
+    content {
+      name = volume.value
+    }
   }
 
-  container_definitions = jsonencode([{
+  container_definitions = jsonencode(concat([{
     name                   = "host"
     image                  = var.image
     essential              = true
     readonlyRootFilesystem = true
     # Longer than the host's own `drain`.
     stopTimeout  = 60
-    portMappings = [for port in local.ports : { containerPort = port, protocol = "tcp" }]
-    mountPoints  = [{ sourceVolume = "data", containerPath = "/var/lib/tidegate", readOnly = false }]
-    environment  = [{ name = "TIDEGATE_LOG", value = "json" }]
-    secrets      = [{ name = "TIDEGATE_CONFIG_TEXT", valueFrom = aws_ssm_parameter.config[0].arn }]
-    logConfiguration = {
-      logDriver = "awslogs"
-      options = {
-        awslogs-group         = aws_cloudwatch_log_group.hosts.name
-        awslogs-region        = local.region
-        awslogs-stream-prefix = "host"
-      }
-    }
-  }])
+    dependsOn    = [for worker in local.workers : { containerName = worker.name, condition = "START" }]
+    portMappings = [for port in keys(local.faces) : { containerPort = tonumber(port), protocol = "tcp" }]
+    mountPoints = [
+      { sourceVolume = "data", containerPath = "/var/lib/tidegate", readOnly = false },
+      { sourceVolume = "tmp", containerPath = "/tmp", readOnly = false },
+    ]
+    environment      = [{ name = "TIDEGATE_LOG", value = "json" }]
+    secrets          = [{ name = "TIDEGATE_CONFIG_TEXT", valueFrom = aws_ssm_parameter.config[0].arn }]
+    logConfiguration = local.log
+  }], local.workers))
 
   lifecycle {
     precondition {
@@ -90,7 +132,7 @@ data "aws_iam_policy_document" "start" {
   statement {
     sid       = "Config"
     actions   = ["ssm:GetParameters"]
-    resources = aws_ssm_parameter.config[*].arn
+    resources = concat(aws_ssm_parameter.config[*].arn, aws_ssm_parameter.worker_token[*].arn)
   }
 
   dynamic "statement" {
@@ -111,13 +153,14 @@ resource "aws_iam_role_policy" "start" {
 }
 
 resource "aws_ecs_service" "host" {
-  count                             = local.fargate
-  name                              = "${var.name}-host"
-  cluster                           = aws_ecs_cluster.this[0].id
-  task_definition                   = aws_ecs_task_definition.host[0].arn
-  desired_count                     = var.count_of_hosts.min
-  launch_type                       = "FARGATE"
-  health_check_grace_period_seconds = 120
+  count           = local.fargate
+  name            = "${var.name}-host"
+  cluster         = aws_ecs_cluster.this[0].id
+  task_definition = aws_ecs_task_definition.host[0].arn
+  desired_count   = var.count_of_hosts.min
+  launch_type     = "FARGATE"
+  # The first start compiles what is deployed.
+  health_check_grace_period_seconds = 300
   propagate_tags                    = "SERVICE"
   tags                              = var.tags
 
@@ -132,7 +175,7 @@ resource "aws_ecs_service" "host" {
   }
 
   dynamic "load_balancer" {
-    for_each = toset([for port in local.ports : tostring(port)])
+    for_each = toset(keys(local.faces))
     content {
       target_group_arn = aws_lb_target_group.host[load_balancer.value].arn
       container_name   = "host"
@@ -156,12 +199,12 @@ resource "aws_security_group" "host" {
   tags        = var.tags
 
   dynamic "ingress" {
-    for_each = local.ports
+    for_each = keys(local.faces)
     content {
       description     = "The load balancer"
       protocol        = "tcp"
-      from_port       = ingress.value
-      to_port         = ingress.value
+      from_port       = tonumber(ingress.value)
+      to_port         = tonumber(ingress.value)
       security_groups = aws_security_group.balancer[*].id
     }
   }
@@ -230,18 +273,19 @@ resource "aws_appautoscaling_policy" "fewer" {
   }
 }
 
-# The region's oldest message: queues come and go with versions, so that no alarm could name them.
+# The region's oldest message: queues come and go with versions, so that no alarm could name them. Where there is no queue,
+# nothing waits.
 resource "aws_cloudwatch_metric_alarm" "scale" {
   for_each = { for name, change in {
-    more  = { comparison = "GreaterThanOrEqualToThreshold", periods = 1, action = one(aws_appautoscaling_policy.more[*].arn) }
-    fewer = { comparison = "LessThanThreshold", periods = 10, action = one(aws_appautoscaling_policy.fewer[*].arn) }
+    more  = { comparison = "GreaterThanOrEqualToThreshold", periods = 1, missing = "notBreaching", action = one(aws_appautoscaling_policy.more[*].arn) }
+    fewer = { comparison = "LessThanThreshold", periods = 10, missing = "breaching", action = one(aws_appautoscaling_policy.fewer[*].arn) }
   } : name => change if local.fargate == 1 }
   alarm_name          = "${var.name}-scale-${each.key}"
   alarm_description   = "Changes the number of hosts."
   comparison_operator = each.value.comparison
   evaluation_periods  = each.value.periods
   threshold           = var.count_of_hosts.queue_age_seconds
-  treat_missing_data  = "notBreaching"
+  treat_missing_data  = each.value.missing
   alarm_actions       = [each.value.action]
   tags                = var.tags
 

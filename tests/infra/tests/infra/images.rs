@@ -193,10 +193,44 @@ fn the_host_takes_the_configuration_of_its_image() -> Result<()> {
         config.s3.listen.ip().is_loopback(),
         "its keys are known to everybody"
     );
-    let recipe = Containerfile::read()?;
-    let volumes: Vec<&str> = recipe.stage("host").context("no host")?.all("VOLUME").collect();
-    assert_eq!(volumes, [config.data_dir.display().to_string()]);
+    let data = config.data_dir.display().to_string();
+    assert_eq!(volumes(&Containerfile::read()?, "host")?, [data.as_str(), "/tmp"]);
     Ok(())
+}
+
+#[test]
+fn whatever_a_task_on_fargate_writes_to_belongs_to_the_user_of_its_image() -> Result<()> {
+    // Fargate makes a volume with the owner and the rights that the image declares for its place, else with root's.
+    let recipe = Containerfile::read()?;
+    let declared: BTreeSet<String> = ["host", "worker"]
+        .iter()
+        .map(|image| volumes(&recipe, image))
+        .collect::<Result<Vec<_>>>()?
+        .concat()
+        .into_iter()
+        .collect();
+    let task = workspace_root().join("infra/terraform/modules/platform/fargate.tf");
+    let task = std::fs::read_to_string(task)?;
+    let mounted: Vec<&str> = task
+        .split("containerPath = \"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert_eq!(mounted.len(), 3, "{mounted:?}");
+    assert!(
+        mounted.iter().all(|place| declared.contains(*place)),
+        "{mounted:?}"
+    );
+    Ok(())
+}
+
+/// The places that an image declares as volumes.
+fn volumes(recipe: &Containerfile, image: &str) -> Result<Vec<String>> {
+    let stage = recipe
+        .stage(image)
+        .with_context(|| format!("no image `{image}`"))?;
+    let declared = stage.all("VOLUME").flat_map(str::split_whitespace);
+    Ok(declared.map(str::to_owned).collect())
 }
 
 #[test]

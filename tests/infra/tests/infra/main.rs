@@ -21,12 +21,18 @@ autoscaling: { hpa: { enabled: true } }
 networkPolicy: { s3From: [{ podSelector: {} }] }
 ";
 
-/// The chart with the values of a trial, of a plain fleet, and of the example for production.
+/// What the Terraform module of the platform gives out for EKS, as its own test has it.
+const EKS: &str = "infra/terraform/modules/platform/tests/chart-values.yaml";
+
+/// The chart with the values of a trial, of a plain fleet, of a platform that Terraform made, and of the example for
+/// production.
 fn every_way() -> Result<Vec<Rendered>> {
-    let example = workspace_root().join("infra/kubernetes/production.yaml");
-    let example = std::fs::read_to_string(&example).context("no values for production")?;
+    let read = |file: &str| {
+        std::fs::read_to_string(workspace_root().join(file)).with_context(|| format!("no values in `{file}`"))
+    };
+    let (eks, example) = (read(EKS)?, read("infra/kubernetes/production.yaml")?);
     let chart = Chart::find();
-    [TRIAL, PLAIN, &example]
+    [TRIAL, PLAIN, &eks, &example]
         .iter()
         .map(|values| chart.render(values))
         .collect()

@@ -90,26 +90,32 @@ fn workers_reach_hosts_and_nobody_reaches_workers() -> Result<()> {
 }
 
 #[test]
-fn nothing_reaches_the_metadata_of_the_node_and_nobody_the_s3_endpoint_unasked() -> Result<()> {
+fn nothing_reaches_the_metadata_of_the_node_and_nobody_s3_or_grpc_unasked() -> Result<()> {
     for rendered in every_way()? {
         for block in blocks(&rendered) {
+            let own = ["10.0.0.0/16", "100.64.0.0/16"]
+                .iter()
+                .any(|range| block["cidr"] == *range);
             assert!(
-                list(&block["except"]).any(|range| range == "169.254.0.0/16"),
+                own || list(&block["except"]).any(|range| range == "169.254.0.0/16"),
                 "{block}"
             );
         }
     }
-    let s3 = |rendered: &Rendered| {
+    let rules = |values: &str, port: u16| {
+        let rendered = Chart::find().render(values)?;
         let host = rendered
             .all("NetworkPolicy")
             .find(|found| found.name() == "tidegate-host");
         let spec = host.context("no policy of hosts")?.spec();
-        let rules = list(&spec["ingress"]).filter(|rule| rule["ports"][0]["port"] == 9000);
+        let rules = list(&spec["ingress"]).filter(|rule| rule["ports"][0]["port"] == port);
         Ok::<_, anyhow::Error>(rules.count())
     };
-    assert_eq!(s3(&Chart::find().render(TRIAL)?)?, 0);
-    let asked = format!("{TRIAL}\nnetworkPolicy: {{ s3From: [{{ podSelector: {{}} }}] }}");
-    assert_eq!(s3(&Chart::find().render(&asked)?)?, 1);
+    for (port, callers) in [(9000, "s3From"), (8081, "grpcFrom")] {
+        assert_eq!(rules(TRIAL, port)?, 0);
+        let asked = format!("{TRIAL}\nnetworkPolicy: {{ {callers}: [{{ podSelector: {{}} }}] }}");
+        assert_eq!(rules(&asked, port)?, 1, "{callers}");
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The chart's workloads: documents that Kubernetes takes, containers that are confined, what they are told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -12,9 +13,10 @@ use tidegate_worker::settings::{Part, Settings};
 use crate::{TRIAL, every_way};
 
 /// Kinds of others, for which there is no schema here: `every_foreign_document_has_the_fields_of_its_kind` looks at them.
-const FOREIGN: [&str; 3] = [
+const FOREIGN: [&str; 4] = [
     "cert-manager.io/v1 Certificate",
     "keda.sh/v1alpha1 ScaledObject",
+    "keda.sh/v1alpha1 TriggerAuthentication",
     "monitoring.coreos.com/v1 ServiceMonitor",
 ];
 /// Where the chart puts secrets.
@@ -66,30 +68,11 @@ fn every_foreign_document_has_the_fields_of_its_kind() -> Result<()> {
     let mut seen = 0;
     for rendered in every_way()? {
         for scaled in rendered.all("ScaledObject") {
-            let types: Vec<&Value> = list(&scaled.spec()["triggers"])
-                .map(|trigger| &trigger["type"])
-                .collect();
-            assert_eq!(types, ["prometheus", "cpu"]);
-            let waiting = &scaled.spec()["triggers"][0];
-            assert_eq!(waiting["metricType"], "Value");
-            // The names that docs/seeing.md tells.
-            let page = include_str!("../../../../docs/seeing.md");
-            for metric in [
-                "tidegate_queue_events",
-                "messaging_client_consumed_messages_total",
-            ] {
-                assert!(
-                    waiting["metadata"]["query"].as_str().unwrap().contains(metric),
-                    "{waiting}"
-                );
-                assert!(page.contains(metric), "`{metric}` is no metric");
-            }
-            let metadata =
-                list(&scaled.spec()["triggers"]).flat_map(|trigger| trigger["metadata"].as_object().unwrap());
-            assert!(
-                metadata.into_iter().all(|(_, value)| value.is_string()),
-                "KEDA takes texts only: {scaled:?}"
-            );
+            scales_on_what_waits(&rendered, scaled);
+            seen += 1;
+        }
+        for asking in rendered.all("TriggerAuthentication") {
+            assert_eq!(asking.spec(), &json!({ "podIdentity": { "provider": "aws" } }));
             seen += 1;
         }
         for certificate in rendered.all("Certificate") {
@@ -111,8 +94,53 @@ fn every_foreign_document_has_the_fields_of_its_kind() -> Result<()> {
             seen += 1;
         }
     }
-    assert_eq!(seen, FOREIGN.len());
+    // Both that know how long events wait have a document of their own.
+    assert_eq!(seen, FOREIGN.len() + 1);
     Ok(())
+}
+
+/// By Prometheus, or by CloudWatch; and by CPU.
+fn scales_on_what_waits(rendered: &Rendered, scaled: &Document) {
+    let triggers: Vec<&Value> = list(&scaled.spec()["triggers"]).collect();
+    let [waiting, busy] = triggers.as_slice() else {
+        panic!("{scaled:?}");
+    };
+    assert_eq!(busy["type"], "cpu");
+    assert_eq!(waiting["metricType"], "Value");
+    let metadata = &waiting["metadata"];
+    match waiting["type"].as_str() {
+        // The names that docs/seeing.md tells.
+        Some("prometheus") => {
+            let page = include_str!("../../../../docs/seeing.md");
+            for metric in [
+                "tidegate_queue_events",
+                "messaging_client_consumed_messages_total",
+            ] {
+                assert!(metadata["query"].as_str().unwrap().contains(metric), "{waiting}");
+                assert!(page.contains(metric), "`{metric}` is no metric");
+            }
+        }
+        Some("aws-cloudwatch") => {
+            assert_eq!(metadata["awsRegion"], "eu-central-1");
+            let expression = metadata["expression"].as_str().unwrap();
+            assert!(
+                expression.contains("ApproximateAgeOfOldestMessage"),
+                "{expression}"
+            );
+            assert!(
+                rendered.has("TriggerAuthentication", &waiting["authenticationRef"]["name"]),
+                "{waiting}"
+            );
+        }
+        other => panic!("`{other:?}` knows nothing of what waits"),
+    }
+    let texts = triggers
+        .iter()
+        .flat_map(|trigger| trigger["metadata"].as_object().unwrap().values());
+    assert!(
+        texts.into_iter().all(Value::is_string),
+        "KEDA takes texts only: {scaled:?}"
+    );
 }
 
 #[test]
@@ -263,7 +291,11 @@ fn the_host_takes_the_configuration_in_the_config_map() -> Result<()> {
             .find(|found| found.name() == "tidegate-host")
             .context("no host")?;
         let pods = host.pods()?;
-        for (address, port) in [(config.gateway.listen, "https"), (config.s3.listen, "s3")] {
+        for (address, port) in [
+            (config.gateway.listen, "https"),
+            (config.inference.listen, "grpc"),
+            (config.s3.listen, "s3"),
+        ] {
             assert!(
                 address.ip().is_unspecified(),
                 "{address} is not reached from other pods"
@@ -309,10 +341,39 @@ fn the_host_takes_the_configuration_in_the_config_map() -> Result<()> {
 }
 
 #[test]
+fn programs_of_one_pod_listen_on_ports_of_their_own() -> Result<()> {
+    for rendered in every_way()? {
+        let secrets = tempfile::tempdir()?;
+        let config = config_in(&rendered, secrets.path())?;
+        let host = [config.gateway.listen, config.inference.listen, config.s3.listen];
+        for workload in rendered.all("Deployment") {
+            let pods = workload.pods()?;
+            let mut taken: Vec<u16> = match pods.of {
+                "tidegate-host" => host.iter().map(|address| address.port()).collect(),
+                _ => Vec::new(),
+            };
+            for worker in pods
+                .containers()
+                .filter(|container| container["name"] == "worker")
+            {
+                let settings = settings_of(worker)?;
+                let told = [settings.health, Some(settings.listen)].into_iter().flatten();
+                // Port 0 takes a free one.
+                taken.extend(told.map(|address| address.port()).filter(|port| *port != 0));
+            }
+            let different: BTreeSet<&u16> = taken.iter().collect();
+            assert_eq!(different.len(), taken.len(), "{}: {taken:?}", pods.of);
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn what_a_chart_adds_to_the_configuration_is_there() -> Result<()> {
     let values = format!(
         "{TRIAL}\nhost: {{ drainSeconds: 90, config: {{ gateway: {{ max_body: 16MiB }}, \
-        invocations: {{ total: 7, tenants: {{ batch: 3 }} }}, recorder: {{ batch: 1000000 }} }} }}"
+        invocations: {{ total: 7, tenants: {{ batch: 3 }} }}, recorder: {{ batch: 1000000 }}, \
+        inference: {{ models: {{ sums: {{ max_batch_size: 32 }} }} }} }} }}"
     );
     let rendered = Chart::find().render(&values)?;
     let secrets = tempfile::tempdir()?;
@@ -328,6 +389,7 @@ fn what_a_chart_adds_to_the_configuration_is_there() -> Result<()> {
         (config.invocations.total, config.invocations.tenants["batch"]),
         (7, 3)
     );
+    assert!(config.inference.models.contains_key("sums"));
     Ok(())
 }
 
