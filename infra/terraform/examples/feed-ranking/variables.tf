@@ -41,6 +41,15 @@ variable "wait" {
   default = null
 }
 
+variable "alarms" {
+  description = "By function, the bounds of its alarms, as modules/app has them."
+  type = map(object({
+    dead_letters          = optional(number, 1)
+    failures_in_5_minutes = optional(number)
+  }))
+  default = {}
+}
+
 variable "create_policies" {
   description = "Whether an IAM policy is made for each function."
   type        = bool
@@ -55,16 +64,43 @@ variable "name" {
   default     = "feed-ranking"
 }
 
-variable "hosts" {
-  description = "What hosts run on: `fargate`, `eks`, `lambda` or `none`."
-  type        = string
-  default     = "fargate"
-}
-
 variable "image" {
   description = "The container image of the host."
   type        = string
   default     = null
+}
+
+variable "worker_image" {
+  description = "The container image of the worker beside each host, without which nothing trains and nothing predicts."
+  type        = string
+  default     = null
+}
+
+variable "gpu_image" {
+  description = "The container image of workers with GPUs, which train then, from none to four as jobs wait; without it the workers beside the hosts train."
+  type        = string
+  default     = null
+}
+
+variable "api_token" {
+  description = "What operators send to `/api/v1`."
+  type        = string
+  default     = null
+  sensitive   = true
+}
+
+variable "worker_token" {
+  description = "What workers prove themselves with."
+  type        = string
+  default     = null
+  sensitive   = true
+}
+
+variable "s3_keys" {
+  description = "The keys of Tidegate's S3 endpoint, by which files are dropped: `https://DOMAIN:9000`."
+  type        = object({ access_key = string, secret_key = string })
+  default     = null
+  sensitive   = true
 }
 
 variable "domain" {

@@ -9,7 +9,7 @@ output "functions" {
   }
 
   precondition {
-    condition     = length(setsubtract(keys(var.aliases), keys(local.functions))) == 0
-    error_message = "`aliases` names a function that the manifest does not have: ${join(", ", setsubtract(keys(var.aliases), keys(local.functions)))}."
+    condition     = length(local.strangers) == 0
+    error_message = "`aliases` or `alarms` name functions that the manifest does not have: ${join(", ", local.strangers)}."
   }
 }

@@ -22,6 +22,11 @@ variable "manifest" {
     condition     = alltrue([for function in var.manifest.function : can(function.name) && can(function.component)])
     error_message = "Every `function` must have a `name` and a `component`."
   }
+
+  validation {
+    condition     = try(length(distinct(var.manifest.function[*].name)) == length(var.manifest.function), true)
+    error_message = "Two of `function` have the same `name`; they are ${try(join(", ", var.manifest.function[*].name), "")}."
+  }
 }
 
 variable "components" {
@@ -39,6 +44,15 @@ variable "wait" {
   description = "A host to ask until everything is deployed or has drained, as modules/function has it."
   type        = any
   default     = null
+}
+
+variable "alarms" {
+  description = "By function, the bounds of its alarms as modules/function has them; `*` is for functions that are not named: `{ \"*\" = { failures_in_5_minutes = 20 } }`."
+  type = map(object({
+    dead_letters          = optional(number, 1)
+    failures_in_5_minutes = optional(number)
+  }))
+  default = {}
 }
 
 variable "create_policies" {

@@ -13,18 +13,21 @@ locals {
       description = "Invocations of the function ${var.app}/${var.name} fail: `tidegate logs --function ${var.name}` has what it said."
     }
   }
-  counted = var.platform.log_group == null ? {} : { for name, line in local.lines : name => line if line.threshold != null }
+  # Two platforms of one account may have the same app.
+  full      = "${var.platform.table_name}-${var.app}-${var.name}"
+  namespace = "Tidegate/${var.platform.table_name}"
+  counted   = var.platform.log_group == null ? {} : { for name, line in local.lines : name => line if line.threshold != null }
 }
 
 resource "aws_cloudwatch_log_metric_filter" "lines" {
   for_each       = local.counted
-  name           = "tidegate-${var.app}-${var.name}-${each.key}"
+  name           = "${local.full}-${each.key}"
   log_group_name = var.platform.log_group
   pattern        = each.value.pattern
 
   metric_transformation {
     name          = "${var.app}/${var.name}/${each.key}"
-    namespace     = "Tidegate/functions"
+    namespace     = local.namespace
     value         = "1"
     default_value = "0"
   }
@@ -32,9 +35,9 @@ resource "aws_cloudwatch_log_metric_filter" "lines" {
 
 resource "aws_cloudwatch_metric_alarm" "lines" {
   for_each            = local.counted
-  alarm_name          = "tidegate-${var.app}-${var.name}-${each.key}"
+  alarm_name          = "${local.full}-${each.key}"
   alarm_description   = each.value.description
-  namespace           = "Tidegate/functions"
+  namespace           = local.namespace
   metric_name         = aws_cloudwatch_log_metric_filter.lines[each.key].metric_transformation[0].name
   statistic           = "Sum"
   period              = 300

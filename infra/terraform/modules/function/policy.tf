@@ -19,9 +19,12 @@ locals {
   # queues, the outbox, queues that nobody takes from, and bytes that are staged, large, or to be removed.
   common_reads = ["t#$apps", "t#$versions", "t#$buckets", "t#$declared", "o#$components", "declared", "hold"]
   common_writes = concat(
-    [for table in ["done", "runs", "requests", "logs", "events", "effects", "joins", "counts", "jobs", "dead", "schedules"] : format("t#$%s", table)],
+    [for table in ["done", "runs", "requests", "logs", "events", "effects", "joins", "counts", "jobs", "jobs.waiting", "dead", "schedules"] : format("t#$%s", table)],
     ["q#*", "x#*", "s#*", "g#*", "v#*", "r#*"],
   )
+
+  # "All of none" would be all: what names no keys is not let in.
+  named = { "dynamodb:LeadingKeys" = "false" }
 
   read_actions  = ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:ConditionCheckItem"]
   write_actions = ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"]
@@ -33,14 +36,14 @@ locals {
         Effect    = "Allow"
         Action    = concat(local.read_actions, local.write_actions, ["dynamodb:BatchWriteItem"])
         Resource  = var.platform.table_arn
-        Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = local.common_writes } }
+        Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = local.common_writes }, Null = local.named }
       },
       {
         Sid       = "Deployed"
         Effect    = "Allow"
         Action    = local.read_actions
         Resource  = var.platform.table_arn
-        Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = local.common_reads } }
+        Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = local.common_reads }, Null = local.named }
       },
       {
         Sid      = "Table"
@@ -72,14 +75,14 @@ locals {
       Effect    = "Allow"
       Action    = local.read_actions
       Resource  = var.platform.table_arn
-      Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = keys } }
+      Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = keys }, Null = local.named }
     } if length(keys) > 0],
     [for keys in [local.writes] : {
       Sid       = "Writes"
       Effect    = "Allow"
       Action    = concat(["dynamodb:ConditionCheckItem"], local.write_actions)
       Resource  = var.platform.table_arn
-      Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = keys } }
+      Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = keys }, Null = local.named }
     } if length(keys) > 0],
     [for key in compact([var.platform.kms_key_arn]) : {
       Sid      = "Key"
@@ -94,8 +97,19 @@ locals {
 
 resource "aws_iam_policy" "function" {
   count       = var.create_policy ? 1 : 0
-  name        = "tidegate-${var.app}-${var.name}"
+  name        = local.full
   description = "What the function ${var.app}/${var.name} may touch."
   policy      = local.policy
   tags        = var.tags
+
+  lifecycle {
+    precondition {
+      condition     = length(local.full) <= 128
+      error_message = "The IAM policy of `${var.app}/${var.name}` would be called `${local.full}`, which has ${length(local.full)} characters, and IAM takes 128: give shorter names, or `create_policy = false`."
+    }
+    precondition {
+      condition     = length(local.policy) <= 6144
+      error_message = "The IAM policy of `${var.app}/${var.name}` has ${length(local.policy)} characters, and IAM takes 6,144: grant fewer tables, buckets and views, or set `create_policy = false`."
+    }
+  }
 }

@@ -6,9 +6,19 @@ data "aws_ssm_parameter" "ami" {
 }
 
 data "aws_region" "this" {}
+data "aws_partition" "this" {}
 
 locals {
   ami = coalesce(var.ami, one(data.aws_ssm_parameter.ami[*].insecure_value))
+  # The registry and its region, of an image in ECR.
+  ecr = try(regex("^([0-9]+\\.dkr\\.ecr\\.([a-z0-9-]+)\\.amazonaws\\.com[.a-z]*)/", var.image), null)
+}
+
+resource "aws_cloudwatch_log_group" "workers" {
+  name              = "/tidegate/${var.name}/workers"
+  retention_in_days = var.log_retention_days
+  kms_key_id        = var.kms_key_arn
+  tags              = var.tags
 }
 
 resource "aws_ssm_parameter" "token" {
@@ -32,6 +42,9 @@ resource "aws_launch_template" "worker" {
     token  = aws_ssm_parameter.token.name
     host   = var.host
     image  = var.image
+    ecr    = local.ecr
+    logs   = aws_cloudwatch_log_group.workers.name
+    spot   = var.spot
   }))
 
   iam_instance_profile {
@@ -70,6 +83,8 @@ resource "aws_autoscaling_group" "worker" {
   health_check_grace_period = 300
   # A spot instance that is likely to be taken away is replaced before it is.
   capacity_rebalance = var.spot
+  # No worker is ended for the sake of even zones.
+  suspended_processes = ["AZRebalance"]
 
   mixed_instances_policy {
     instances_distribution {
@@ -156,6 +171,12 @@ data "aws_iam_policy_document" "worker" {
     resources = [aws_ssm_parameter.token.arn]
   }
 
+  statement {
+    sid       = "Lines"
+    actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    resources = ["${aws_cloudwatch_log_group.workers.arn}:*"]
+  }
+
   dynamic "statement" {
     for_each = compact([var.kms_key_arn])
     content {
@@ -174,7 +195,7 @@ resource "aws_iam_role_policy" "worker" {
 
 resource "aws_iam_role_policy_attachment" "images" {
   role       = aws_iam_role.worker.name
-  policy_arn = "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly"
+  policy_arn = "arn:${data.aws_partition.this.partition}:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly"
 }
 
 resource "aws_iam_instance_profile" "worker" {

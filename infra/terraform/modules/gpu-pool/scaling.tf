@@ -1,10 +1,20 @@
 # As many instances as there are jobs that wait or are worked on. Both have a message: one that is worked on is invisible.
 
 locals {
+  # What hosts call the queues that tell of jobs: readable, and a digest, which no function here gives.
+  queues = {
+    "predict.batch"           = "-jobs-predict-batch-1d7dd605"
+    "quantise.onnx"           = "-jobs-quantise-onnx-b2d1012a"
+    "train.command"           = "-jobs-train-command-7e276a0e"
+    "train.gradient-boosting" = "-jobs-train-gradient-boosting-6e53d745"
+    "train.mlp"               = "-jobs-train-mlp-3843a361"
+    "train.random-forest"     = "-jobs-train-random-forest-f0e81948"
+    "train.two-tower"         = "-jobs-train-two-tower-f866a42c"
+  }
   metrics = merge([
-    for number, queue in var.job_queues : {
-      "w${number}" = { queue = queue, name = "ApproximateNumberOfMessagesVisible" }
-      "u${number}" = { queue = queue, name = "ApproximateNumberOfMessagesNotVisible" }
+    for number, kind in sort(var.kinds) : {
+      "w${number}" = { queue = "${var.queues}${local.queues[kind]}", name = "ApproximateNumberOfMessagesVisible" }
+      "u${number}" = { queue = "${var.queues}${local.queues[kind]}", name = "ApproximateNumberOfMessagesNotVisible" }
     }
   ]...)
 }

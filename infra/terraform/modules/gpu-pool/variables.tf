@@ -73,22 +73,45 @@ variable "jobs_per_instance" {
   description = "How many jobs that wait or are worked on each instance is started for."
   type        = number
   default     = 1
-}
-
-variable "job_queues" {
-  description = "The names of the SQS queues of the kinds of jobs that the pool is for, as the hosts made them: `aws sqs list-queues --queue-name-prefix tidegate-`."
-  type        = list(string)
 
   validation {
-    condition     = length(var.job_queues) >= 1 && length(var.job_queues) <= 5
-    error_message = "`job_queues` must name from one to five queues: an alarm looks at ten metrics at most, two of each."
+    condition     = var.jobs_per_instance >= 1
+    error_message = "`jobs_per_instance` must be at least 1."
   }
+}
+
+variable "kinds" {
+  description = "The kinds of jobs whose number the pool follows (docs/training.md). Its workers take jobs of all kinds; those of others have to find some that is there."
+  type        = set(string)
+  default     = ["train.two-tower", "train.mlp"]
+
+  validation {
+    condition = length(setsubtract(var.kinds, [
+      "train.two-tower", "train.mlp", "train.gradient-boosting", "train.random-forest", "train.command", "predict.batch", "quantise.onnx",
+    ])) == 0
+    error_message = "`kinds` may have `train.two-tower`, `train.mlp`, `train.gradient-boosting`, `train.random-forest`, `train.command`, `predict.batch` and `quantise.onnx`; found ${join(", ", var.kinds)}."
+  }
+
+  validation {
+    condition     = length(var.kinds) >= 1 && length(var.kinds) <= 5
+    error_message = "`kinds` must have from one to five: an alarm looks at ten metrics at most, two of each."
+  }
+}
+
+variable "queues" {
+  description = "What the names of the hosts' queues begin with: the output `queues` of modules/platform."
+  type        = string
 }
 
 variable "idle_minutes" {
   description = "After so many minutes without a job the pool shrinks to `size.min`."
   type        = number
   default     = 15
+
+  validation {
+    condition     = var.idle_minutes >= 1 && var.idle_minutes <= 1440
+    error_message = "`idle_minutes` must be from 1 to 1,440: an alarm looks back a day at most."
+  }
 }
 
 variable "ami" {
@@ -103,8 +126,14 @@ variable "disk_gib" {
   default     = 60
 }
 
+variable "log_retention_days" {
+  description = "How long the workers' lines are kept."
+  type        = number
+  default     = 30
+}
+
 variable "kms_key_arn" {
-  description = "A KMS key for the token and the disks."
+  description = "A KMS key for the token, the disks and the log lines, for example the output `store.kms_key_arn` of modules/platform. Another one has to let CloudWatch's logs and the account's role of autoscaling use it."
   type        = string
   default     = null
 }

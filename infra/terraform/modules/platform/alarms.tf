@@ -1,9 +1,30 @@
 # What hosts write, and what is wrong enough to tell somebody.
 
 locals {
-  # Of all queues of this account in this region: a metric cannot be asked for by the beginning of a queue's name.
-  queue_age = "SELECT MAX(ApproximateAgeOfOldestMessage) FROM SCHEMA(\"AWS/SQS\", QueueName)"
+  # Of all queues of this account in this region: a metric cannot be asked for by the beginning of a queue's name. What lies in a
+  # dead-letter queue grows older for ever, and no host would change that.
+  queue_age = join(" ", concat(
+    ["SELECT MAX(ApproximateAgeOfOldestMessage) FROM SCHEMA(\"AWS/SQS\", QueueName) WHERE"],
+    [join(" AND ", [for queue in local.dead_queues : "QueueName != '${queue.name}'"])],
+  ))
+  dead_queues = merge(
+    { notices = { name = "${local.queues}notices-dead", threshold = var.alarms.notices_dead_letters, description = "Notices of buckets that no host could take in." } },
+    local.lambda == 1 ? { intake = { name = "${local.queues}intake-dead", threshold = 1, description = "Messages of the intake that no instance could read." } } : {},
+  )
   namespace = "Tidegate/${var.name}"
+
+  # What stands before the hosts, and what it counts.
+  before = {
+    fargate = {
+      namespace = "AWS/ApplicationELB", dimensions = { LoadBalancer = one(aws_lb.this[*].arn_suffix) },
+      asked     = "RequestCount", failed = "HTTPCode_Target_5XX_Count", latency = "TargetResponseTime", second = 1,
+    }
+    lambda = {
+      namespace = "AWS/ApiGateway", dimensions = { ApiId = one(aws_apigatewayv2_api.host[*].id) },
+      asked     = "Count", failed = "5xx", latency = "Latency", second = 1000,
+    }
+  }
+  asked = [for hosts, before in local.before : before if hosts == var.hosts]
 }
 
 resource "aws_cloudwatch_log_group" "hosts" {
@@ -72,24 +93,27 @@ resource "aws_cloudwatch_metric_alarm" "lines" {
   tags                = var.tags
 }
 
-resource "aws_cloudwatch_metric_alarm" "notices_dead" {
-  alarm_name          = "${var.name}-notices-dead-letters"
-  alarm_description   = "Notices of buckets that no host could take in."
+resource "aws_cloudwatch_metric_alarm" "dead" {
+  for_each            = local.dead_queues
+  alarm_name          = "${var.name}-${each.key}-dead-letters"
+  alarm_description   = each.value.description
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
-  dimensions          = { QueueName = aws_sqs_queue.notices_dead.name }
+  dimensions          = { QueueName = each.value.name }
   statistic           = "Maximum"
   period              = 300
   evaluation_periods  = 1
-  threshold           = var.alarms.notices_dead_letters
+  threshold           = each.value.threshold
   comparison_operator = "GreaterThanOrEqualToThreshold"
   treat_missing_data  = "notBreaching"
   alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
   tags                = var.tags
 }
 
+# What is answered without a host, as there is none that could, counts as failed.
 resource "aws_cloudwatch_metric_alarm" "error_rate" {
-  count               = local.fargate
+  count               = length(local.asked)
   alarm_name          = "${var.name}-error-rate"
   alarm_description   = "Requests are answered with 5xx."
   comparison_operator = "GreaterThanThreshold"
@@ -101,20 +125,27 @@ resource "aws_cloudwatch_metric_alarm" "error_rate" {
   tags                = var.tags
 
   metric_query {
-    id          = "rate"
-    expression  = "100 * failed / MAX([asked, 1])"
+    id = "rate"
+    expression = (
+      local.fargate == 1 ?
+      "100 * (FILL(failed, 0) + FILL(unserved, 0)) / (FILL(asked, 0) + FILL(unserved, 0))" :
+      "100 * FILL(failed, 0) / asked"
+    )
     label       = "5xx in hundredths"
     return_data = true
   }
 
   dynamic "metric_query" {
-    for_each = { failed = "HTTPCode_Target_5XX_Count", asked = "RequestCount" }
+    for_each = merge(
+      { failed = local.asked[0].failed, asked = local.asked[0].asked },
+      local.fargate == 1 ? { unserved = "HTTPCode_ELB_5XX_Count" } : {},
+    )
     content {
       id = metric_query.key
       metric {
-        namespace   = "AWS/ApplicationELB"
+        namespace   = local.asked[0].namespace
         metric_name = metric_query.value
-        dimensions  = { LoadBalancer = aws_lb.this[0].arn_suffix }
+        dimensions  = local.asked[0].dimensions
         stat        = "Sum"
         period      = 60
       }
@@ -123,17 +154,39 @@ resource "aws_cloudwatch_metric_alarm" "error_rate" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "latency" {
-  count               = local.fargate
+  count               = length(local.asked)
   alarm_name          = "${var.name}-latency"
   alarm_description   = "One request in a hundred takes longer than it should."
-  namespace           = "AWS/ApplicationELB"
-  metric_name         = "TargetResponseTime"
-  dimensions          = { LoadBalancer = aws_lb.this[0].arn_suffix }
+  namespace           = local.asked[0].namespace
+  metric_name         = local.asked[0].latency
+  dimensions          = local.asked[0].dimensions
   extended_statistic  = "p99"
   period              = 60
   evaluation_periods  = 3
-  threshold           = var.alarms.latency_p99_seconds
+  threshold           = var.alarms.latency_p99_seconds * local.asked[0].second
   comparison_operator = "GreaterThanThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+  tags                = var.tags
+}
+
+# What the host as a Lambda function is invoked with besides requests fails there too.
+resource "aws_cloudwatch_metric_alarm" "lambda" {
+  for_each = local.lambda == 1 ? {
+    errors    = { metric = "Errors", threshold = var.alarms.errors_in_5_minutes, description = "Invocations of the host fail." }
+    throttles = { metric = "Throttles", threshold = 1, description = "Lambda holds invocations of the host back: its concurrency is used up." }
+  } : {}
+  alarm_name          = "${var.name}-lambda-${each.key}"
+  alarm_description   = each.value.description
+  namespace           = "AWS/Lambda"
+  metric_name         = each.value.metric
+  dimensions          = { FunctionName = aws_lambda_function.host[0].function_name }
+  statistic           = "Sum"
+  period              = 300
+  evaluation_periods  = 1
+  threshold           = each.value.threshold
+  comparison_operator = "GreaterThanOrEqualToThreshold"
   treat_missing_data  = "notBreaching"
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]

@@ -8,12 +8,12 @@ resource "aws_security_group" "balancer" {
   tags        = var.tags
 
   dynamic "ingress" {
-    for_each = { for port in local.ports : tostring(port) => port == 8080 ? 443 : port }
+    for_each = local.faces
     content {
       description = "HTTPS"
       protocol    = "tcp"
-      from_port   = ingress.value
-      to_port     = ingress.value
+      from_port   = ingress.value.listen
+      to_port     = ingress.value.listen
       cidr_blocks = ["0.0.0.0/0"]
     }
   }
@@ -21,9 +21,9 @@ resource "aws_security_group" "balancer" {
   egress {
     description = "Hosts"
     protocol    = "tcp"
-    from_port   = min(local.ports...)
-    to_port     = max(local.ports...)
-    cidr_blocks = [for vpc in data.aws_vpc.this : vpc.cidr_block]
+    from_port   = 8080
+    to_port     = 9000
+    cidr_blocks = local.vpc_cidrs
   }
 }
 
@@ -34,25 +34,28 @@ resource "aws_lb" "this" {
   security_groups            = aws_security_group.balancer[*].id
   subnets                    = var.public_subnets
   drop_invalid_header_fields = true
+  # Shorter than the hosts keep a connection (`gateway.head_timeout`).
+  idle_timeout               = 60
   enable_deletion_protection = var.deletion_protection
   tags                       = var.tags
 }
 
 resource "aws_lb_target_group" "host" {
-  for_each             = toset(local.fargate == 0 ? [] : [for port in local.ports : tostring(port)])
-  name                 = "${var.name}-${each.value}"
+  for_each             = { for port, face in local.faces : port => face if local.fargate == 1 }
+  name                 = "${var.name}-${each.key}"
   target_type          = "ip"
-  port                 = tonumber(each.value)
+  port                 = tonumber(each.key)
   protocol             = "HTTPS"
+  protocol_version     = each.value.version
   vpc_id               = var.vpc_id
   deregistration_delay = 30
   tags                 = var.tags
 
   health_check {
     protocol            = "HTTPS"
-    port                = "8080"
-    path                = "/health"
-    matcher             = "200"
+    port                = each.value.health_port
+    path                = each.value.health
+    matcher             = each.value.healthy
     interval            = 10
     healthy_threshold   = 2
     unhealthy_threshold = 3
@@ -62,7 +65,7 @@ resource "aws_lb_target_group" "host" {
 resource "aws_lb_listener" "host" {
   for_each          = aws_lb_target_group.host
   load_balancer_arn = aws_lb.this[0].arn
-  port              = each.key == "8080" ? 443 : tonumber(each.key)
+  port              = local.faces[each.key].listen
   protocol          = "HTTPS"
   ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-2021-06"
   certificate_arn   = var.certificate_arn
@@ -75,11 +78,18 @@ resource "aws_lb_listener" "host" {
 }
 
 resource "aws_wafv2_web_acl" "this" {
-  count       = local.fargate == 1 && var.waf ? 1 : 0
+  count       = var.waf ? 1 : 0
   name        = var.name
-  description = "Before the load balancer of ${var.name}."
+  description = "Before the hosts of ${var.name}."
   scope       = "REGIONAL"
   tags        = var.tags
+
+  lifecycle {
+    precondition {
+      condition     = contains(["fargate", "eks"], var.hosts)
+      error_message = "`waf` is for `fargate` and `eks`: AWS WAF has no place before an HTTP API, which `lambda` has, nor before hosts that are not here."
+    }
+  }
 
   default_action {
     allow {}
@@ -138,7 +148,7 @@ resource "aws_wafv2_web_acl" "this" {
 }
 
 resource "aws_wafv2_web_acl_association" "this" {
-  count        = length(aws_wafv2_web_acl.this)
+  count        = var.waf ? local.fargate : 0
   resource_arn = aws_lb.this[0].arn
   web_acl_arn  = aws_wafv2_web_acl.this[0].arn
 }

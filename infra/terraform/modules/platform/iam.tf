@@ -51,12 +51,31 @@ data "aws_iam_policy_document" "host" {
     resources = ["${local.queue_arn}*"]
   }
 
+  # The bytes of buckets of others stay there, and are read as the notice told of them.
+  dynamic "statement" {
+    for_each = length(var.attached) > 0 ? [values(var.attached)] : []
+    content {
+      sid       = "Attached"
+      actions   = ["s3:GetObject", "s3:GetObjectVersion"]
+      resources = [for of in statement.value : "arn:${local.partition}:s3:::${of.bucket}/${of.prefix}*"]
+    }
+  }
+
   dynamic "statement" {
     for_each = aws_kms_key.this[*].arn
     content {
       sid       = "Key"
       actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
       resources = [statement.value]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = anytrue([for of in var.attached : of.kms_key_arn != null]) ? [var.attached] : []
+    content {
+      sid       = "AttachedKeys"
+      actions   = ["kms:Decrypt"]
+      resources = compact([for of in statement.value : of.kms_key_arn])
     }
   }
 }
@@ -81,21 +100,21 @@ data "aws_iam_policy_document" "assume" {
   }
 
   dynamic "statement" {
-    for_each = var.hosts == "eks" && var.oidc_provider != null ? [var.oidc_provider] : []
+    for_each = local.oidc_provider
     content {
       actions = ["sts:AssumeRoleWithWebIdentity"]
       principals {
         type        = "Federated"
-        identifiers = [statement.value.arn]
+        identifiers = [statement.value]
       }
       condition {
         test     = "StringEquals"
-        variable = "${statement.value.url}:sub"
-        values   = ["system:serviceaccount:${var.service_account}"]
+        variable = "${element(split("oidc-provider/", statement.value), 1)}:sub"
+        values   = ["system:serviceaccount:${var.eks.namespace}:${local.service_account}"]
       }
       condition {
         test     = "StringEquals"
-        variable = "${statement.value.url}:aud"
+        variable = "${element(split("oidc-provider/", statement.value), 1)}:aud"
         values   = ["sts.amazonaws.com"]
       }
     }
@@ -108,13 +127,6 @@ resource "aws_iam_role" "host" {
   description        = "Hosts of the platform ${var.name}."
   assume_role_policy = data.aws_iam_policy_document.assume.json
   tags               = var.tags
-
-  lifecycle {
-    precondition {
-      condition     = var.hosts != "eks" || var.oidc_provider != null
-      error_message = "`hosts = \"eks\"` needs `oidc_provider`."
-    }
-  }
 }
 
 resource "aws_iam_role_policy_attachment" "host" {

@@ -20,7 +20,7 @@ resource "aws_sqs_queue" "intake" {
 # What cannot be read; events that functions give up on are dead letters of the table.
 resource "aws_sqs_queue" "intake_dead" {
   count                     = local.lambda
-  name                      = "${local.queues}intake-dead"
+  name                      = local.dead_queues.intake.name
   message_retention_seconds = 1209600
   kms_master_key_id         = local.key_arn
   sqs_managed_sse_enabled   = var.kms ? null : true
@@ -74,42 +74,4 @@ resource "aws_lambda_invocation" "deploy" {
   triggers      = { package = aws_lambda_function.host[0].source_code_hash }
 
   depends_on = [aws_iam_role_policy_attachment.host]
-}
-
-resource "aws_cloudwatch_metric_alarm" "lambda" {
-  for_each = local.lambda == 1 ? {
-    errors    = { metric = "Errors", threshold = var.alarms.errors_in_5_minutes, description = "Invocations of the host fail." }
-    throttles = { metric = "Throttles", threshold = 1, description = "Lambda holds invocations of the host back: its concurrency is used up." }
-  } : {}
-  alarm_name          = "${var.name}-lambda-${each.key}"
-  alarm_description   = each.value.description
-  namespace           = "AWS/Lambda"
-  metric_name         = each.value.metric
-  dimensions          = { FunctionName = aws_lambda_function.host[0].function_name }
-  statistic           = "Sum"
-  period              = 300
-  evaluation_periods  = 1
-  threshold           = each.value.threshold
-  comparison_operator = "GreaterThanOrEqualToThreshold"
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-  tags                = var.tags
-}
-
-resource "aws_cloudwatch_metric_alarm" "intake_dead" {
-  count               = local.lambda
-  alarm_name          = "${var.name}-intake-dead-letters"
-  alarm_description   = "Messages of the intake that no instance could read."
-  namespace           = "AWS/SQS"
-  metric_name         = "ApproximateNumberOfMessagesVisible"
-  dimensions          = { QueueName = aws_sqs_queue.intake_dead[0].name }
-  statistic           = "Maximum"
-  period              = 300
-  evaluation_periods  = 1
-  threshold           = 1
-  comparison_operator = "GreaterThanOrEqualToThreshold"
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  tags                = var.tags
 }

@@ -7,6 +7,26 @@ locals {
   lambda_timeout = 60
 }
 
+# Lambda takes up to 50 MB by hand, and larger packages from a bucket.
+resource "aws_s3_object" "package" {
+  count       = local.lambda
+  bucket      = aws_s3_bucket.this.bucket
+  key         = "packages/${try(filesha256(var.package), "none")}.zip"
+  source      = var.package
+  source_hash = try(filesha256(var.package), null)
+  kms_key_id  = local.key_arn
+  tags        = var.tags
+
+  lifecycle {
+    precondition {
+      condition     = var.package != null && try(fileexists(var.package), false)
+      error_message = "`hosts = \"lambda\"` needs `package`, the zip of `cargo xtask package lambda`; found ${var.package == null ? "none" : "no file `${var.package}`"}."
+    }
+    # The function as it was is Lambda's to start as long as the new one is not there.
+    create_before_destroy = true
+  }
+}
+
 resource "aws_lambda_function" "host" {
   count            = local.lambda
   function_name    = "${var.name}-host"
@@ -14,7 +34,8 @@ resource "aws_lambda_function" "host" {
   role             = aws_iam_role.host[0].arn
   runtime          = "provided.al2023"
   handler          = "bootstrap"
-  filename         = var.package
+  s3_bucket        = aws_s3_object.package[0].bucket
+  s3_key           = aws_s3_object.package[0].key
   source_code_hash = try(filebase64sha256(var.package), null)
   architectures    = [lower(var.architecture)]
   memory_size      = var.size.memory
@@ -33,13 +54,14 @@ resource "aws_lambda_function" "host" {
     log_format = "Text"
     log_group  = aws_cloudwatch_log_group.hosts.name
   }
+}
 
-  lifecycle {
-    precondition {
-      condition     = var.package != null
-      error_message = "`hosts = \"lambda\"` needs `package`, the zip of `cargo xtask package lambda`."
-    }
-  }
+# An event that leads to another one goes through the queue that invoked the function: Lambda would take a run of more than
+# sixteen steps for a loop, and stop it. How often an event is tried, and how far it leads, is the host's to bound.
+resource "aws_lambda_function_recursion_config" "host" {
+  count          = local.lambda
+  function_name  = aws_lambda_function.host[0].function_name
+  recursive_loop = "Allow"
 }
 
 data "aws_iam_policy_document" "lines" {
@@ -104,6 +126,13 @@ resource "aws_apigatewayv2_domain_name" "host" {
     certificate_arn = var.certificate_arn
     endpoint_type   = "REGIONAL"
     security_policy = "TLS_1_2"
+  }
+
+  lifecycle {
+    precondition {
+      condition     = var.certificate_arn != null
+      error_message = "`domain` needs `certificate_arn`, the certificate of `${var.domain}`."
+    }
   }
 }
 

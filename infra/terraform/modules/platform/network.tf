@@ -1,9 +1,16 @@
 # Ways from the hosts to AWS that do not go through the internet.
 
 locals {
-  endpoints = var.vpc_endpoints && var.vpc_id != null
-  # What Fargate needs beside the store: images, logs, and the configuration.
-  interfaces = local.endpoints ? toset(["sqs", "kms", "logs", "ecr.api", "ecr.dkr", "ssm"]) : toset([])
+  # How many subnets there are is known before there is one: the VPC may come with this very apply.
+  endpoints = var.vpc_endpoints && length(var.private_subnets) > 0
+  # Of the store, and what hosts need beside it: images, logs and the configuration on Fargate, their role on EKS.
+  interfaces = !local.endpoints ? toset([]) : toset(concat(
+    ["sqs", "kms"],
+    local.fargate == 1 ? ["logs", "ecr.api", "ecr.dkr", "ssm"] : [],
+    local.eks == 1 ? ["sts"] : [],
+  ))
+  # All of its ranges: clusters and services often lie in one that was added.
+  vpc_cidrs = flatten([for vpc in data.aws_vpc.this : [for range in vpc.cidr_block_associations : range.cidr_block]])
 }
 
 resource "aws_vpc_endpoint" "gateway" {
@@ -13,6 +20,13 @@ resource "aws_vpc_endpoint" "gateway" {
   vpc_endpoint_type = "Gateway"
   route_table_ids   = var.route_tables
   tags              = var.tags
+
+  lifecycle {
+    precondition {
+      condition     = length(var.route_tables) > 0
+      error_message = "`vpc_endpoints` needs `route_tables`, those of the private subnets: without them nobody finds the way to ${each.value}."
+    }
+  }
 }
 
 resource "aws_vpc_endpoint" "interface" {
@@ -27,7 +41,7 @@ resource "aws_vpc_endpoint" "interface" {
 }
 
 data "aws_vpc" "this" {
-  count = var.vpc_id == null ? 0 : 1
+  count = local.fargate == 1 || local.endpoints ? 1 : 0
   id    = var.vpc_id
 }
 
@@ -43,6 +57,6 @@ resource "aws_security_group" "endpoints" {
     protocol    = "tcp"
     from_port   = 443
     to_port     = 443
-    cidr_blocks = [data.aws_vpc.this[0].cidr_block]
+    cidr_blocks = local.vpc_cidrs
   }
 }

@@ -1,4 +1,4 @@
-# Notices of buckets outside of the platform, and of alarms to people.
+# Notices of buckets of others, and of alarms to people.
 
 resource "aws_sqs_queue" "notices" {
   name                       = "${local.queues}notices"
@@ -16,7 +16,7 @@ resource "aws_sqs_queue" "notices" {
 }
 
 resource "aws_sqs_queue" "notices_dead" {
-  name                      = "${local.queues}notices-dead"
+  name                      = local.dead_queues.notices.name
   message_retention_seconds = 1209600
   kms_master_key_id         = local.key_arn
   sqs_managed_sse_enabled   = var.kms ? null : true
@@ -24,13 +24,13 @@ resource "aws_sqs_queue" "notices_dead" {
 }
 
 resource "aws_sqs_queue_policy" "notices" {
-  count     = length(var.notice_buckets) > 0 ? 1 : 0
+  count     = length(var.attached) > 0 ? 1 : 0
   queue_url = aws_sqs_queue.notices.id
   policy    = data.aws_iam_policy_document.notices[0].json
 }
 
 data "aws_iam_policy_document" "notices" {
-  count = length(var.notice_buckets) > 0 ? 1 : 0
+  count = length(var.attached) > 0 ? 1 : 0
 
   statement {
     sid       = "Buckets"
@@ -43,7 +43,7 @@ data "aws_iam_policy_document" "notices" {
     condition {
       test     = "ArnEquals"
       variable = "aws:SourceArn"
-      values   = var.notice_buckets
+      values   = [for of in var.attached : "arn:${local.partition}:s3:::${of.bucket}"]
     }
     condition {
       test     = "StringEquals"
@@ -51,6 +51,24 @@ data "aws_iam_policy_document" "notices" {
       values   = [local.account]
     }
   }
+}
+
+# S3 keeps one list of notifications of a bucket: buckets that are attached twice, by two prefixes, have both in it.
+resource "aws_s3_bucket_notification" "attached" {
+  for_each = { for of in var.attached : of.bucket => of... if of.notify }
+  bucket   = each.key
+
+  dynamic "queue" {
+    for_each = each.value
+    content {
+      queue_arn     = aws_sqs_queue.notices.arn
+      events        = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"]
+      filter_prefix = queue.value.prefix
+    }
+  }
+
+  # S3 sends a first message to try whether it may.
+  depends_on = [aws_sqs_queue_policy.notices]
 }
 
 resource "aws_sns_topic" "alarms" {

@@ -41,19 +41,62 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # CloudWatch writes log lines, and alarms write to the topic; S3 writes notices.
   statement {
-    sid       = "Services"
+    sid       = "Lines"
     actions   = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*", "kms:DescribeKey"]
     resources = ["*"]
     principals {
       type        = "Service"
-      identifiers = ["logs.${local.region}.amazonaws.com", "cloudwatch.amazonaws.com", "s3.amazonaws.com"]
+      identifiers = ["logs.${local.region}.amazonaws.com"]
     }
     condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [local.account]
+      test     = "ArnLike"
+      variable = "kms:EncryptionContext:aws:logs:arn"
+      values   = ["arn:${local.partition}:logs:${local.region}:${local.account}:log-group:/tidegate/*"]
+    }
+  }
+
+  # Alarms write to the topic, and S3 to the queue of notices. Whose they may be is said by the topic and the queue: what such a
+  # call tells of its source is not promised, and an alarm that is refused here tells nobody.
+  statement {
+    sid       = "Services"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey*"]
+    resources = ["*"]
+    principals {
+      type        = "Service"
+      identifiers = ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]
+    }
+  }
+
+  # Instances of modules/gpu-pool are started by a role of Amazon's that has no right on any key by itself. It is there with the
+  # account's first autoscaling group, so that it is told by a condition: a principal has to exist.
+  dynamic "statement" {
+    for_each = {
+      Disks       = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
+      DisksInHand = ["kms:CreateGrant"]
+    }
+    content {
+      sid       = statement.key
+      actions   = statement.value
+      resources = ["*"]
+      principals {
+        type        = "AWS"
+        identifiers = ["*"]
+      }
+      condition {
+        test     = "ArnEquals"
+        variable = "aws:PrincipalArn"
+        values   = ["arn:${local.partition}:iam::${local.account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"]
+      }
+      # What is granted further is for EC2 alone.
+      dynamic "condition" {
+        for_each = statement.key == "DisksInHand" ? ["true"] : []
+        content {
+          test     = "Bool"
+          variable = "kms:GrantIsForAWSResource"
+          values   = [condition.value]
+        }
+      }
     }
   }
 }

@@ -4,8 +4,8 @@ variable "name" {
   default     = "tidegate"
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,30}$", var.name))
-    error_message = "`name` must have 2 to 31 lower-case letters, digits and `-`, and start with a letter."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,25}[a-z0-9]$", var.name))
+    error_message = "`name` must have 2 to 27 lower-case letters, digits and `-`, start with a letter and not end with `-`: a target group's name has 32 characters at most, and these are the first of it."
   }
 }
 
@@ -85,7 +85,7 @@ variable "route_tables" {
 }
 
 variable "vpc_endpoints" {
-  description = "Whether VPC endpoints are made, so that hosts reach AWS without the internet."
+  description = "Whether VPC endpoints are made in the private subnets, so that hosts reach AWS without the internet. A VPC takes one of each service: where it has some of them already, or another platform's, it is `false`."
   type        = bool
   default     = true
 }
@@ -96,6 +96,17 @@ variable "image" {
   description = "The container image of the host, for `fargate` (infra/container)."
   type        = string
   default     = null
+}
+
+variable "worker" {
+  description = "The worker beside each host on Fargate: the image, and `jobs` or `inference` where it does `only` one of them. Without one nothing answers inference."
+  type        = object({ image = string, only = optional(string) })
+  default     = null
+
+  validation {
+    condition     = try(var.worker.only, null) == null || contains(["jobs", "inference"], coalesce(try(var.worker.only, null), "jobs"))
+    error_message = "`worker.only` must be `jobs` or `inference`, or be left out for both."
+  }
 }
 
 variable "package" {
@@ -127,13 +138,13 @@ variable "architecture" {
 }
 
 variable "size" {
-  description = "CPU units (1,024 for one) and MiB of a host on Fargate; on Lambda only the memory counts."
+  description = "CPU units (1,024 for one) and MiB of a host on Fargate, its worker included, whose models may take half of the memory; on Lambda only the memory counts."
   type        = object({ cpu = number, memory = number })
   default     = { cpu = 1024, memory = 2048 }
 }
 
 variable "count_of_hosts" {
-  description = "Hosts on Fargate: `min` at least, up to `max` while events wait for longer than `queue_age_seconds`."
+  description = "Hosts on Fargate and EKS: `min` at least, up to `max` while events wait for longer than `queue_age_seconds`."
   type        = object({ min = number, max = number, queue_age_seconds = optional(number, 30) })
   default     = { min = 2, max = 10 }
 
@@ -169,21 +180,27 @@ variable "s3_keys" {
   sensitive   = true
 }
 
+variable "grpc" {
+  description = "Whether models are asked over gRPC as well, on port 8081 of the load balancer. Like the routes of functions it is open to whoever reaches it."
+  type        = bool
+  default     = false
+}
+
 variable "worker_token" {
-  description = "What workers of modules/gpu-pool prove themselves with (`worker.token`)."
+  description = "What workers prove themselves with (`worker.token`): those beside the hosts, and those of modules/gpu-pool."
   type        = string
   default     = null
   sensitive   = true
 }
 
 variable "config" {
-  description = "More of the hosts' configuration, as TOML: sections of docs/configuration.md that the module does not write (`[invocations]`, `[requests]`, `[otlp]` and so on)."
+  description = "More of the hosts' configuration, as TOML: sections of docs/configuration.md that the module does not write (`[invocations]`, `[requests]`, `[otlp]` and so on). On EKS it goes into the chart's `host.config` instead."
   type        = string
   default     = ""
 }
 
 variable "waf" {
-  description = "Whether AWS WAF stands before the load balancer, with Amazon's common rules and a rate for each address."
+  description = "Whether there is AWS WAF, with Amazon's common rules and a rate for each address: before the load balancer of `fargate`; on `eks` for an ingress to name."
   type        = bool
   default     = false
 }
@@ -194,16 +211,16 @@ variable "requests_per_address" {
   default     = 10000
 }
 
-variable "oidc_provider" {
-  description = "The cluster's OIDC provider, for `eks`: its ARN and its address without `https://`."
-  type        = object({ arn = string, url = string })
-  default     = null
-}
-
-variable "service_account" {
-  description = "Namespace and name of the hosts' service account, for `eks`."
-  type        = string
-  default     = "tidegate:tidegate"
+variable "eks" {
+  description = "For `eks`: the `cluster`'s name, the `namespace` and the name of the chart's `release`; the cluster's `oidc_provider`, which is made where it is left out; and the `role` of `keda`'s operator, which is let read how long events wait."
+  type = object({
+    cluster       = string
+    namespace     = optional(string, "tidegate")
+    release       = optional(string, "tidegate")
+    oidc_provider = optional(object({ arn = string }))
+    keda          = optional(object({ role = string }))
+  })
+  default = null
 }
 
 # --- seeing
@@ -233,12 +250,17 @@ variable "alarms" {
   default = {}
 }
 
-# --- notices
+# --- buckets of others
 
-variable "notice_buckets" {
-  description = "ARNs of buckets outside of the platform that tell of their new objects; they may send to the queue of notices."
-  type        = list(string)
-  default     = []
+variable "attached" {
+  description = "Buckets of others whose objects functions read, by the names that manifests give them: the `bucket` as S3 knows it, in this region, and the `prefix` of what is looked at. `notify` writes the bucket's notifications, all of them: where others depend on them it is `false`, and the queue is added to them. `kms_key_arn` is the key of its objects, where they have one."
+  type = map(object({
+    bucket      = string
+    prefix      = optional(string, "")
+    notify      = optional(bool, true)
+    kms_key_arn = optional(string)
+  }))
+  default = {}
 }
 
 variable "tags" {

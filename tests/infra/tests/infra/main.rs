@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod images;
+mod modules;
 mod network;
 mod refusals;
 mod workloads;

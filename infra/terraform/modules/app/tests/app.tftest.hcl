@@ -60,3 +60,26 @@ run "aliases_of_a_function_that_is_not_there_are_refused" {
 
   expect_failures = [output.functions]
 }
+
+run "two_functions_of_one_name_are_refused" {
+  command = plan
+
+  variables {
+    manifest = {
+      app      = { name = "shop" }
+      function = [{ name = "step", component = "step.wasm" }, { name = "step", component = "step.wasm" }]
+    }
+  }
+
+  expect_failures = [var.manifest]
+}
+
+run "alarms_of_a_function_that_is_not_there_are_refused" {
+  command = plan
+
+  variables {
+    alarms = { nobody = {}, "*" = { dead_letters = 5 } }
+  }
+
+  expect_failures = [output.functions]
+}

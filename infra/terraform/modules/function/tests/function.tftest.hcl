@@ -81,6 +81,38 @@ run "its_policy_names_what_its_grants_name_and_nothing_else" {
     ])
     error_message = "Something is allowed everywhere: ${output.policy}"
   }
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(output.policy).Statement : statement.Condition["Null"] == { "dynamodb:LeadingKeys" = "false" }
+      if can(statement.Condition)
+    ])
+    error_message = "What names no keys is let in: ${output.policy}"
+  }
+  assert {
+    condition     = aws_iam_policy.function[0].name == "tidegate-shop-step"
+    error_message = "The policy is not called by the platform's table, the app and the function."
+  }
+}
+
+run "a_policy_beyond_what_iam_takes_is_refused" {
+  command = plan
+
+  variables {
+    words = { grants = { state = { read = [for number in range(300) : "a-table-of-some-length-${number}"] } } }
+  }
+
+  expect_failures = [aws_iam_policy.function]
+}
+
+run "names_beyond_what_iam_takes_are_refused" {
+  command = plan
+
+  variables {
+    app  = "an-app-with-a-name-of-sixty-three-letters-as-many-as-there-may"
+    name = "a-function-with-a-name-that-is-also-of-very-nearly-sixty-lettrs"
+  }
+
+  expect_failures = [aws_iam_policy.function]
 }
 
 run "a_function_without_grants_has_neither_reads_nor_writes" {
@@ -124,6 +156,10 @@ run "what_hosts_log_of_the_function_raises_its_own_alarms" {
   assert {
     condition     = alltrue([for filter in aws_cloudwatch_log_metric_filter.lines : strcontains(filter.pattern, "$.function = \"step\"")])
     error_message = "Lines of other functions are counted."
+  }
+  assert {
+    condition     = alltrue([for name, alarm in aws_cloudwatch_metric_alarm.lines : alarm.namespace == "Tidegate/tidegate" && alarm.alarm_name == "tidegate-shop-step-${name}"])
+    error_message = "Another platform's function of this name would have the same alarms."
   }
   assert {
     condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.lines : contains(alarm.alarm_actions, "arn:aws:sns:eu-central-1:123456789012:tidegate-alarms")])

@@ -2,6 +2,9 @@ mock_provider "aws" {
   mock_data "aws_region" {
     defaults = { name = "eu-central-1" }
   }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
   mock_data "aws_ssm_parameter" {
     defaults = { insecure_value = "ami-1" }
   }
@@ -28,7 +31,7 @@ variables {
   image        = "registry.example.com/tidegate-worker-cuda:1"
   vpc_id       = "vpc-1"
   subnets      = ["subnet-1"]
-  job_queues   = ["tidegate-jobs-one", "tidegate-jobs-two"]
+  queues       = "tidegate-"
 }
 
 run "the_pool_goes_from_none_to_as_many_as_jobs_ask_for" {
@@ -41,8 +44,10 @@ run "the_pool_goes_from_none_to_as_many_as_jobs_ask_for" {
     error_message = "The steps are others."
   }
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.jobs["more"].metric_query) == 5
-    error_message = "The alarm does not look at what waits and what is worked on, of both queues."
+    condition = length(aws_cloudwatch_metric_alarm.jobs["more"].metric_query) == 5 && toset(compact([
+      for query in aws_cloudwatch_metric_alarm.jobs["more"].metric_query : try(one(query.metric).dimensions.QueueName, "")
+    ])) == toset(["tidegate--jobs-train-two-tower-f866a42c", "tidegate--jobs-train-mlp-3843a361"])
+    error_message = "The alarm does not look at what waits and what is worked on, of both kinds."
   }
   assert {
     condition     = aws_autoscaling_policy.none.step_adjustment != null && aws_cloudwatch_metric_alarm.jobs["none"].evaluation_periods == 15
@@ -65,10 +70,34 @@ run "instances_are_spot_and_their_token_is_not_in_the_user_data" {
   }
 }
 
+run "images_in_ecr_are_pulled_with_a_login_and_lines_are_kept" {
+  variables {
+    image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/tidegate-worker-cuda:1"
+  }
+
+  assert {
+    condition     = strcontains(base64decode(aws_launch_template.worker.user_data), "get-login-password --region eu-west-1 | docker login --username AWS --password-stdin 123456789012.dkr.ecr.eu-west-1.amazonaws.com'")
+    error_message = "Docker on an instance cannot pull the image."
+  }
+  assert {
+    condition     = strcontains(base64decode(aws_launch_template.worker.user_data), "awslogs-group=${aws_cloudwatch_log_group.workers.name}") && aws_cloudwatch_log_group.workers.retention_in_days == 30
+    error_message = "What a worker said is gone with its instance."
+  }
+  assert {
+    condition     = strcontains(base64decode(aws_launch_template.worker.user_data), "spot/instance-action")
+    error_message = "A worker works on until its spot instance is taken away."
+  }
+}
+
 run "instances_on_demand" {
   variables {
     spot = false
     size = { min = 1, max = 2 }
+  }
+
+  assert {
+    condition     = !strcontains(base64decode(aws_launch_template.worker.user_data), "spot") && !strcontains(base64decode(aws_launch_template.worker.user_data), "docker login")
+    error_message = "Instances look for what will not happen."
   }
 
   assert {
@@ -95,4 +124,14 @@ run "a_pool_without_bounds_is_refused" {
   }
 
   expect_failures = [var.size]
+}
+
+run "a_kind_that_there_is_not_is_refused" {
+  command = plan
+
+  variables {
+    kinds = ["train.oracle"]
+  }
+
+  expect_failures = [var.kinds]
 }
