@@ -1,17 +1,21 @@
 //! The Terraform modules by themselves: their form, their own tests, and what is generated into them.
 
 use anyhow::Result;
-use tidegate_cloud_tests::Terraform;
+use tidegate_cloud::Cloud;
+use tidegate_cloud_tests::{Servers, Terraform};
 use tidegate_harness::{Install, workspace_root};
+use tidegate_runtime::store::conformance::enqueue;
+use tidegate_runtime::store::{Store, Unit};
 use tokio::process::Command;
 
-const MODULES: [&str; 4] = [
+const MODULES: [&str; 6] = [
     "modules/platform",
     "modules/function",
     "modules/app",
     "modules/gpu-pool",
+    "examples/feed-ranking",
+    "examples/one-function",
 ];
-const EXAMPLES: [&str; 2] = ["examples/feed-ranking", "examples/one-function"];
 
 #[tokio::test]
 async fn every_terraform_module_is_valid_and_passes_its_tests() -> Result<()> {
@@ -23,12 +27,40 @@ async fn every_terraform_module_is_valid_and_passes_its_tests() -> Result<()> {
         .await?;
     for root in MODULES {
         terraform.run(root, &["init", "-backend=false"]).await?;
+        terraform.run(root, &["validate"]).await?;
         terraform.run(root, &["test"]).await?;
     }
-    for root in EXAMPLES {
-        terraform.run(root, &["init", "-backend=false"]).await?;
-        terraform.run(root, &["validate"]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pool_of_gpus_looks_at_the_queues_that_hosts_make_of_jobs() -> Result<()> {
+    let scaling = workspace_root().join("infra/terraform/modules/gpu-pool/scaling.tf");
+    let scaling = std::fs::read_to_string(scaling)?;
+    let named = scaling.lines().filter_map(|line| {
+        let (kind, queue) = line.trim().strip_prefix('"')?.split_once("\" ")?;
+        let queue = queue.trim_start_matches([' ', '=']);
+        Some((kind, queue.strip_prefix('"')?.strip_suffix('"')?))
+    });
+    let servers = Servers::start().await?;
+    let settings = servers.settings("shore");
+    let store = Cloud::open(settings.clone()).await?;
+    let mut expected = Vec::new();
+    for (kind, queue) in named {
+        let told = enqueue(&format!("$jobs/{kind}"), kind);
+        store
+            .commit(Unit {
+                enqueue: vec![told],
+                ..Unit::default()
+            })
+            .await?;
+        expected.push(format!("{}{queue}", settings.queues));
     }
+    let mut made = servers.outside().queues("shore-").await?;
+    assert_eq!(expected.len(), 7, "{expected:?}");
+    made.sort();
+    expected.sort();
+    assert_eq!(made, expected);
     Ok(())
 }
 
