@@ -1,13 +1,13 @@
 //! The worker's client of the host: one method for each call of the protocol under `/worker/v1`.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tidegate_tls::{Identity, Watched};
 use tidegate_trace::Context;
 
 use crate::devices::Device;
@@ -128,17 +128,45 @@ struct Asking<'a> {
     wait_ms: u64,
 }
 
+/// How calls go out.
+#[derive(Debug, Clone)]
+enum Client {
+    /// Without TLS.
+    Plain(reqwest::Client),
+    /// By certificates in files, which are looked at before each call.
+    Tls(Watched<reqwest::Client>),
+}
+
+impl Client {
+    fn now(&self) -> reqwest::Client {
+        match self {
+            Self::Plain(client) => client.clone(),
+            Self::Tls(client) => client.get().as_ref().clone(),
+        }
+    }
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy().read_timeout(READ_TIMEOUT)
+}
+
 /// The host, as a worker sees it.
 #[derive(Debug, Clone)]
 pub struct Host {
-    client: reqwest::Client,
+    client: Client,
     base: Url,
     token: String,
 }
 
 impl Host {
-    /// A client of the host at `address`, for example `http://127.0.0.1:8080`; `ca` is what it trusts for `https://`.
-    pub fn new(address: &str, token: &str, ca: Option<&Path>) -> anyhow::Result<Self> {
+    /// A client of the host at `address`, for example `http://127.0.0.1:8080`; `ca` is what it trusts for `https://`, and
+    /// `identity` what it shows there.
+    pub fn new(
+        address: &str,
+        token: &str,
+        ca: Option<PathBuf>,
+        identity: Option<Identity>,
+    ) -> anyhow::Result<Self> {
         let base = Url::parse(address)
             .map_err(|e| anyhow::anyhow!("the host's address `{address}` is not a URL: {e}"))?;
         anyhow::ensure!(
@@ -147,20 +175,18 @@ impl Host {
         );
         // reqwest wants the process's cryptography chosen before it makes a client; that it was chosen already is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = reqwest::Client::builder().no_proxy().read_timeout(READ_TIMEOUT);
-        match ca {
-            Some(ca) => {
-                for certificate in certificates(ca)? {
-                    client = client.add_root_certificate(certificate);
-                }
-            }
-            None => anyhow::ensure!(
-                base.scheme() != "https",
+        let client = match (base.scheme(), ca) {
+            ("https", None) => anyhow::bail!(
                 "the host's address `{address}` is of a host that presents a certificate; `--host-ca` names what to trust"
             ),
-        }
+            ("https", Some(ca)) => {
+                let tls = tidegate_tls::client(ca, identity)?;
+                Client::Tls(tls.then(|tls| Ok(builder().use_preconfigured_tls(tls.clone()).build()?))?)
+            }
+            _ => Client::Plain(builder().build()?),
+        };
         Ok(Self {
-            client: client.build()?,
+            client,
             base,
             token: token.to_owned(),
         })
@@ -320,21 +346,12 @@ impl Host {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["worker", "v1"]).extend(path);
         }
-        let request = self.client.request(method, url).bearer_auth(&self.token);
+        let request = self.client.now().request(method, url).bearer_auth(&self.token);
         match tidegate_trace::current() {
             Some(context) => request.header("traceparent", context.to_string()),
             None => request,
         }
     }
-}
-
-fn certificates(file: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
-    let pem = std::fs::read(file)
-        .with_context(|| format!("the host's certificate `{}` cannot be read", file.display()))?;
-    let found = reqwest::Certificate::from_pem_bundle(&pem)
-        .with_context(|| format!("`{}` is no certificate (PEM)", file.display()))?;
-    anyhow::ensure!(!found.is_empty(), "`{}` holds no certificate", file.display());
-    Ok(found)
 }
 
 async fn send(call: &str, request: RequestBuilder) -> Result<Response, HostError> {
@@ -388,7 +405,7 @@ mod tests {
     #[test]
     fn an_address_of_a_host_says_what_it_lacks() {
         let refused = |address: &str, ca: Option<&str>| {
-            let made = Host::new(address, "t", ca.map(Path::new));
+            let made = Host::new(address, "t", ca.map(Into::into), None);
             made.unwrap_err().to_string()
         };
         assert!(refused("here", None).contains("`here` is not a URL"));
@@ -397,6 +414,6 @@ mod tests {
         assert!(missing.contains("`/nowhere/ca.crt` cannot be read"), "{missing}");
         let none = refused("https://host:8080", Some("/dev/null"));
         assert!(none.contains("`/dev/null` holds no certificate"), "{none}");
-        assert!(Host::new("http://host:8080", "t", None).is_ok());
+        assert!(Host::new("http://host:8080", "t", None, None).is_ok());
     }
 }

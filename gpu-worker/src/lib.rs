@@ -23,6 +23,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use rustls::ServerConfig;
+use tidegate_tls::{Clients, Watched};
 use tidegate_trace::{Endpoint, Exporter, Spans, Tuning};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -31,6 +33,7 @@ use tonic::transport::server::TcpIncoming;
 
 use health::Health;
 use host::Host;
+use inference::incoming::certified;
 use inference::model::Limits;
 use inference::proto::grpc_inference_service_server::GrpcInferenceServiceServer;
 use inference::service::InferenceService;
@@ -40,7 +43,9 @@ use settings::{Part, Settings};
 
 /// Serves inference and works on jobs until `stop` turns true.
 pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let host = Host::new(&settings.host, &settings.token, settings.host_ca.as_deref())?;
+    let (identity, authorities) = settings.tls().unzip();
+    let trusted = settings.host_ca.clone().or_else(|| authorities.clone());
+    let host = Host::new(&settings.host, &settings.token, trusted, identity.clone())?;
     let health = Health::default();
     let mut servers = JoinSet::new();
     if let Some(address) = settings.health {
@@ -51,6 +56,10 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
     let (exporter, spans) = start_export(settings.otlp_endpoint.clone());
     let mut inference = None;
     if settings.does(Part::Inference) {
+        let tls = identity.zip(authorities);
+        let tls = tls.map(|(own, of)| tidegate_tls::server(own, Clients::MustShow(of)));
+        let tls = tls.transpose()?;
+        refuse_plain_text(settings.listen, tls.is_some())?;
         let listener = listen(settings.listen, "inference").await?;
         inference = Some(listener.local_addr()?);
         let limits = Limits {
@@ -60,7 +69,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
         };
         let service = InferenceService::new(Arc::new(ModelStore::new(limits)), host.clone(), spans.clone());
         let service = service.into_server(settings.max_request);
-        servers.spawn(serve_inference(service, listener, stop.clone()));
+        servers.spawn(serve_inference(service, listener, tls, stop.clone()));
     }
     let worker = Worker {
         kinds: match settings.does(Part::Jobs) {
@@ -89,6 +98,16 @@ async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> 
     bound.with_context(|| format!("cannot listen for {what} on `{address}`"))
 }
 
+/// Whoever reaches a worker without TLS may load models and ask them: that is for this machine only.
+fn refuse_plain_text(address: SocketAddr, tls: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        tls || address.ip().is_loopback(),
+        "`--listen` is `{address}`; without `--cert-file`, `--key-file` and `--ca-file` only an address of this machine's \
+         own is allowed, such as `127.0.0.1:0`"
+    );
+    Ok(())
+}
+
 /// Exports spans where there is a collector to take them.
 fn start_export(collector: Option<Endpoint>) -> (Option<Exporter>, Spans) {
     match collector {
@@ -103,15 +122,23 @@ fn start_export(collector: Option<Endpoint>) -> (Option<Exporter>, Spans) {
 async fn serve_inference(
     service: GrpcInferenceServiceServer<InferenceService>,
     listener: TcpListener,
+    tls: Option<Watched<ServerConfig>>,
     mut stop: watch::Receiver<bool>,
 ) {
     let stopped = async move {
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    let served = tonic::transport::Server::builder()
-        .add_service(service)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stopped)
-        .await;
+    let server = tonic::transport::Server::builder().add_service(service);
+    let served = match tls {
+        Some(tls) => {
+            let incoming = certified(listener, tls);
+            server.serve_with_incoming_shutdown(incoming, stopped).await
+        }
+        None => {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            server.serve_with_incoming_shutdown(incoming, stopped).await
+        }
+    };
     if let Err(error) = served {
         tracing::error!(%error, "inference is not served any more");
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use tidegate_tls::Identity;
 use tidegate_trace::Endpoint;
 
 use crate::command::Commands;
@@ -27,6 +28,15 @@ pub struct Settings {
     /// A certificate (PEM) to trust for a host at `https://`
     #[arg(long, env = "TIDEGATE_HOST_CA")]
     pub host_ca: Option<PathBuf>,
+    /// The certificate (PEM, with those between it and its authority) that the worker shows to its host, and serves inference with
+    #[arg(long, env = "TIDEGATE_CERT_FILE", requires_all = ["key_file", "ca_file"])]
+    pub cert_file: Option<PathBuf>,
+    /// The private key (PEM) of `--cert-file`
+    #[arg(long, env = "TIDEGATE_KEY_FILE", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
+    /// The authorities (PEM) of those who may ask for inference, and of the host where `--host-ca` names no other
+    #[arg(long, env = "TIDEGATE_CA_FILE", requires = "cert_file")]
+    pub ca_file: Option<PathBuf>,
     /// Proves to the host that this is its worker
     #[arg(long, env = "TIDEGATE_WORKER_TOKEN", hide_env_values = true)]
     pub token: String,
@@ -68,6 +78,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What the worker shows, and the authorities of those who ask it, where it speaks TLS.
+    pub fn tls(&self) -> Option<(Identity, PathBuf)> {
+        let (certificate, key) = (self.cert_file.clone()?, self.key_file.clone()?);
+        Some((Identity { certificate, key }, self.ca_file.clone()?))
+    }
+
     /// Whether this worker does a part of the work.
     pub fn does(&self, part: Part) -> bool {
         self.only.is_none_or(|only| only == part)

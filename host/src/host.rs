@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
+use rustls::ServerConfig;
 use serde_json::json;
 use tidegate_cloud::Cloud;
 use tidegate_runtime::jobs::{CHECKPOINTS, Limits};
 use tidegate_runtime::platform::BUCKETS;
 use tidegate_runtime::store::{Store, StoreError};
 use tidegate_runtime::{Platform, PlatformConfig, Traffic};
+use tidegate_tls::{Clients, Watched};
 use tidegate_trace::{Exporter, Spans};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -27,13 +29,13 @@ use crate::api::oip::Grpc;
 use crate::api::s3::{self, S3Face};
 use crate::api::worker::Credentials;
 use crate::config::{Config, OtlpConfig, StoreConfig};
-use crate::inference::{Patience, WorkerPool};
+use crate::inference::{Patience, Trust, WorkerPool};
 use crate::models::rollout;
 use crate::notices::Notices;
 use crate::recorder::Recorder;
 use crate::server::{self, Bounds, Handler};
 use crate::store::{self, Opened};
-use crate::tls::Identity;
+use crate::tls;
 use crate::watch::Watch;
 use crate::worker::{self, Supervisor, Surroundings};
 
@@ -66,8 +68,12 @@ impl Host {
         let mut config = config;
         config.data_dir = std::path::absolute(&config.data_dir)?;
         make_folder(&config.data_dir)?;
-        let identity = Identity::find_or_make(&config.data_dir.join("tls"))?;
-        let tls = identity.server_config()?;
+        let identity = tls::find_or_make(&config.data_dir.join("tls"))?;
+        let tls = tidegate_tls::server(identity.clone(), Clients::Anyone)?;
+        let asking = match &config.worker.tls {
+            None => tls.clone(),
+            Some(own) => tidegate_tls::server(identity.clone(), Clients::MayShow(own.authorities.clone()))?,
+        };
         let gateway = listen(config.gateway.listen, "the gateway", "--port 0").await?;
         let s3 = listen(config.s3.listen, "S3", "--s3-port 0").await?;
         let inference = listen(config.inference.listen, "inference", "--inference-port 0").await?;
@@ -103,7 +109,7 @@ impl Host {
             shared,
             faces,
         };
-        host.serve([gateway, s3, inference], tls);
+        host.serve([gateway, s3, inference], &asking, &tls);
         host.look_after_models();
         host.follow_notices().await?;
         if let Some(manifest) = manifest {
@@ -113,18 +119,24 @@ impl Host {
         Ok(host)
     }
 
-    fn serve(&mut self, [gateway, s3, inference]: [TcpListener; 3], tls: Arc<rustls::ServerConfig>) {
+    /// Serves all faces; `asking` is for the port where workers show their certificates.
+    fn serve(
+        &mut self,
+        [gateway, s3, inference]: [TcpListener; 3],
+        asking: &Watched<ServerConfig>,
+        tls: &Watched<ServerConfig>,
+    ) {
         let (config, faces) = (&self.faces.config, self.faces.clone());
         let (most, most_s3) = (config.gateway.max_connections, config.s3.max_connections);
-        self.serve_at(gateway, &tls, most, Gateway::new(faces.clone()));
-        self.serve_at(s3, &tls, most_s3, S3Face::new(faces.clone()));
-        self.serve_at(inference, &tls, most, Grpc::new(faces));
+        self.serve_at(gateway, asking, most, Gateway::new(faces.clone()));
+        self.serve_at(s3, tls, most_s3, S3Face::new(faces.clone()));
+        self.serve_at(inference, tls, most, Grpc::new(faces));
     }
 
     fn serve_at<H: Handler>(
         &mut self,
         listener: TcpListener,
-        tls: &Arc<rustls::ServerConfig>,
+        tls: &Watched<ServerConfig>,
         connections: usize,
         handler: H,
     ) {
@@ -331,13 +343,21 @@ pub(crate) async fn faces(
         infer: config.worker.infer_timeout,
         worker: config.worker.infer_wait,
     };
-    let batching = config.inference.models.clone();
-    let workers = WorkerPool::new(store.clone(), patience, batching, metrics.clone(), spans.clone());
+    let (batching, tls) = (config.inference.models.clone(), config.worker.tls.clone());
+    let trust = tls.map(Trust::new).transpose()?;
+    let workers = WorkerPool::new(
+        store.clone(),
+        patience,
+        batching,
+        trust,
+        metrics.clone(),
+        spans.clone(),
+    );
     let platform = Platform::open(platform, store, workers.clone()).await?;
     Ok(Faces {
         inferences: Arc::new(Semaphore::new(config.inference.max_requests)),
         recorder: Recorder::start(platform.clone(), config.recorder, metrics.clone()),
-        credentials: Arc::new(Credentials::new(config.worker.token.clone())),
+        credentials: Arc::new(Credentials::new(&config.worker)),
         backups: Arc::new(Semaphore::new(1)),
         stopping: CancellationToken::new(),
         config: Arc::new(config),

@@ -190,6 +190,10 @@ impl<W: Watcher> Supervisor<W> {
                 "TIDEGATE_COMMANDS",
                 serde_json::to_string(&self.surroundings.commands)?,
             )
+            // It is asked on this machine, without TLS, whatever others here are told by the environment.
+            .env_remove("TIDEGATE_CERT_FILE")
+            .env_remove("TIDEGATE_KEY_FILE")
+            .env_remove("TIDEGATE_CA_FILE")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             // The terminal's Ctrl-C is for the host, which then ends the worker in its turn.

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod budget;
 pub mod element;
+pub mod incoming;
 pub mod model;
 pub mod queue;
 pub mod runtime;

@@ -110,7 +110,7 @@ impl Gateway {
         match path.split('/').nth(1).unwrap_or_default() {
             "api" => ("api", self.management(peer, request).await),
             "v2" => ("inference", self.inference(peer, request).await),
-            "worker" => ("worker", self.worker(request).await),
+            "worker" => ("worker", self.worker(peer, request).await),
             "health" if path == "/health" => ("health", self.health()),
             "metrics" if path == "/metrics" => ("metrics", self.metrics().await),
             _ if scoring::is_scoring(path) && self.faces.platform.route(&request).is_err() => {
@@ -144,8 +144,8 @@ impl Gateway {
         guard::management(config, peer, request.headers(), host, what)
     }
 
-    async fn worker(&self, mut request: Request<Incoming>) -> Response<Body> {
-        match self.faces.credentials.caller(request.headers()) {
+    async fn worker(&self, peer: Peer, mut request: Request<Incoming>) -> Response<Body> {
+        match self.faces.credentials.caller(peer, request.headers()) {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
                 self.axum(&self.workers, request).await

@@ -103,6 +103,7 @@ mod tests {
         Peer {
             address: address.parse().unwrap(),
             secure: true,
+            certified: false,
         }
     }
 

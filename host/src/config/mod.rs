@@ -15,6 +15,7 @@ use tidegate_runtime::dispatch::Places;
 use tidegate_runtime::jobs::Limits;
 use tidegate_runtime::platform::Handles;
 use tidegate_runtime::records::KeptRequests;
+use tidegate_tls::Identity;
 
 use read::Reader;
 use tidegate_trace::{Endpoint, Tuning};
@@ -192,12 +193,25 @@ pub struct WorkerConfig {
     pub commands: BTreeMap<String, Vec<String>>,
     /// The token of workers; made anew at each start by default.
     pub token: Option<String>,
+    /// TLS between this host and workers that it does not start.
+    pub tls: Option<WorkerTls>,
     /// After how long without anything to do it is ended, until there is something again; 0 keeps it.
     pub idle_stop: Duration,
     /// How long an inference may take.
     pub infer_timeout: Duration,
     /// How long an inference waits for a worker to come up.
     pub infer_wait: Duration,
+}
+
+/// TLS between a host and workers that it does not start, on which both show a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerTls {
+    /// What the host shows to workers.
+    pub identity: Identity,
+    /// The authorities of workers' certificates.
+    pub authorities: PathBuf,
+    /// The name in workers' certificates; by default that of the address under which each is reached.
+    pub server_name: Option<String>,
 }
 
 /// The recorder.
@@ -310,6 +324,7 @@ fn read(from: &mut Reader) -> Config {
             onnxruntime: from.path("worker.onnxruntime"),
             commands: from.commands("worker.commands"),
             token: from.secret("worker.token"),
+            tls: read_worker_tls(from),
             idle_stop: from.duration("worker.idle_stop", "0s", ("0s", "1d")),
             infer_timeout: from.duration("worker.infer_timeout", "10s", ("10ms", "10m")),
             infer_wait: from.duration("worker.infer_wait", "10s", ("0s", "10m")),
@@ -367,6 +382,22 @@ fn read_store(from: &mut Reader) -> StoreConfig {
         "aws" => StoreConfig::Aws(Box::new(settings)),
         _ => StoreConfig::Embedded((objects == "s3").then(|| Box::new(settings))),
     }
+}
+
+fn read_worker_tls(from: &mut Reader) -> Option<WorkerTls> {
+    let server_name = from.text("worker.server_name");
+    let files = from.together(["worker.cert_file", "worker.key_file", "worker.ca_file"]);
+    let Some([certificate, key, authorities]) = files else {
+        if server_name.is_some() {
+            from.refuse("`worker.server_name` is set, and `worker.ca_file` is missing".into());
+        }
+        return None;
+    };
+    Some(WorkerTls {
+        identity: Identity { certificate, key },
+        authorities,
+        server_name,
+    })
 }
 
 fn read_gateway(from: &mut Reader) -> GatewayConfig {

@@ -148,6 +148,20 @@ impl Reader {
         self.text(path).map(Into::into)
     }
 
+    /// Files that are of use only together: all of them, or none.
+    pub(super) fn together<const N: usize>(&mut self, paths: [&str; N]) -> Option<[PathBuf; N]> {
+        let present = paths.map(|path| self.has(path));
+        let files = paths.map(|path| self.path(path));
+        for (missing, _) in paths.iter().zip(present).filter(|(_, present)| !present) {
+            if let Some((there, _)) = paths.iter().zip(present).find(|(_, present)| *present) {
+                self.mistakes
+                    .push(format!("`{missing}` is missing: `{there}` is set"));
+            }
+        }
+        let files: Vec<PathBuf> = files.into_iter().flatten().collect();
+        files.try_into().ok()
+    }
+
     pub(super) fn texts(&mut self, path: &str) -> Vec<String> {
         let Some(found) = self.take(path) else {
             return Vec::new();

@@ -165,6 +165,28 @@ fn secrets_may_lie_in_files_of_their_own() {
 }
 
 #[test]
+fn the_files_of_tls_between_host_and_workers_go_together() {
+    let text = "[worker]\ncert_file = \"/c\"\nkey_file = \"/k\"\nca_file = \"/a\"\nserver_name = \"w\"\n";
+    let tls = Config::parse(text, "t.toml").unwrap().worker.tls.unwrap();
+    assert_eq!(tls.identity.key, Path::new("/k"));
+    assert_eq!(
+        (tls.authorities.as_path(), tls.server_name.as_deref()),
+        (Path::new("/a"), Some("w"))
+    );
+    let message = Config::parse("[worker]\nkey_file = \"/k\"\n", "t.toml").unwrap_err();
+    assert_eq!(
+        message.to_string(),
+        "t.toml: `worker.cert_file` is missing: `worker.key_file` is set\n\
+         t.toml: `worker.ca_file` is missing: `worker.key_file` is set"
+    );
+    let message = Config::parse("[worker]\nserver_name = \"w\"\n", "t.toml").unwrap_err();
+    assert_eq!(
+        message.to_string(),
+        "t.toml: `worker.server_name` is set, and `worker.ca_file` is missing"
+    );
+}
+
+#[test]
 fn a_file_that_is_no_toml_names_the_line() {
     let message = Config::parse("drain = \"1s\"\n[gateway\n", "t.toml")
         .unwrap_err()

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use super::open_inference::ServerLiveRequest;
 use super::open_inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use super::resolve::Resolved;
+use super::trust::Trust;
 
 /// How a worker is asked.
 pub(super) type Client = GrpcInferenceServiceClient<Channel>;
@@ -51,16 +52,22 @@ pub(super) struct Member {
 }
 
 impl Member {
-    fn new(name: &str, address: &str, child: bool) -> Result<Self, String> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+    /// A worker that has shown nothing yet; the host's own is asked without TLS, as it is on this machine.
+    fn new(name: &str, address: &str, child: bool, trust: Option<&Trust>) -> Result<Self, String> {
+        let trust = trust.filter(|_| !child);
+        let scheme = if trust.is_some() { "https" } else { "http" };
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .map_err(|error| format!("`{address}` is no address for inference: {error}"))?;
-        let channel = endpoint
+        let endpoint = endpoint
             .tcp_nodelay(true)
             .connect_timeout(Duration::from_secs(2))
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
-            .buffer_size(4096)
-            .connect_lazy();
+            .buffer_size(4096);
+        let channel = match trust {
+            Some(trust) => trust.channel(&endpoint),
+            None => endpoint.connect_lazy(),
+        };
         let client = Client::new(channel)
             .max_decoding_message_size(MESSAGE)
             .max_encoding_message_size(MESSAGE);
@@ -122,7 +129,18 @@ impl Member {
     pub(super) fn note<T>(&self, answer: &Result<T, Status>) {
         let mut silent = self.silent();
         match answer {
-            Err(status) if unreached(status) => _ = silent.get_or_insert_with(Instant::now),
+            Err(status) if unreached(status) => {
+                if silent.is_none() {
+                    *silent = Some(Instant::now());
+                    let reason = status.message();
+                    tracing::warn!(
+                        worker = self.name,
+                        address = self.address,
+                        reason,
+                        "worker is not reached"
+                    );
+                }
+            }
             _ => *silent = None,
         }
     }
@@ -183,16 +201,26 @@ pub(super) struct Members {
     joined: watch::Sender<Vec<Arc<Member>>>,
     /// Requests that wait for the first one.
     waiting: Arc<()>,
+    /// How those that the host did not start are asked.
+    trust: Option<Trust>,
 }
 
 impl Members {
+    /// Nobody yet.
+    pub(super) fn new(trust: Option<Trust>) -> Self {
+        Self {
+            trust,
+            ..Self::default()
+        }
+    }
+
     /// A worker answers at an address from now on. Whoever had its name or its address before is not there any more.
     pub(super) fn join(&self, name: &str, address: &str, child: bool) -> Result<(), String> {
         let known = |member: &Arc<Member>| member.name == name && member.address == address;
         if self.joined.borrow().iter().any(known) {
             return Ok(());
         }
-        let member = Arc::new(Member::new(name, address, child)?);
+        let member = Arc::new(Member::new(name, address, child, self.trust.as_ref())?);
         let joined = self.joined.send_if_modified(|members| {
             members.retain(|other| other.name != name && other.address != address);
             let room = members.len() < MOST;

@@ -12,6 +12,7 @@ mod scores;
 mod shadow;
 mod statistics;
 mod tallies;
+mod trust;
 mod wire;
 
 /// The protocol's messages, client and server.
@@ -46,6 +47,7 @@ use resolve::{Resolver, Route};
 pub use shadow::ShadowMetrics;
 pub use statistics::merged;
 pub use tallies::Tallies;
+pub use trust::Trust;
 
 /// How long workers may take to tell of their models; what one does not tell by then is left out.
 const TELLING: Duration = Duration::from_secs(2);
@@ -104,18 +106,19 @@ pub struct WorkerPool {
 }
 
 impl WorkerPool {
-    /// A pool that no worker has joined yet; models are looked up in `store`.
+    /// A pool that no worker has joined yet; models are looked up in `store`. Without `trust` workers are asked without TLS.
     pub fn new(
         store: Arc<dyn Store>,
         patience: Patience,
         batching: BTreeMap<String, Batching>,
+        trust: Option<Trust>,
         metrics: Arc<HostMetrics>,
         spans: Spans,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             resolver: Resolver::new(store),
-            members: Members::default(),
+            members: Members::new(trust),
             readable: Mutex::default(),
             withdrawn: Mutex::default(),
             last: Mutex::new(Instant::now()),

@@ -187,6 +187,10 @@ async fn add_version(store: &dyn Store, number: u64) {
 }
 
 fn pool(store: Arc<dyn Store>, wait: u64) -> Arc<WorkerPool> {
+    pool_with(store, wait, None)
+}
+
+fn pool_with(store: Arc<dyn Store>, wait: u64, trust: Option<Trust>) -> Arc<WorkerPool> {
     let patience = Patience {
         infer: Duration::from_secs(5),
         worker: Duration::from_millis(wait),
@@ -195,6 +199,7 @@ fn pool(store: Arc<dyn Store>, wait: u64) -> Arc<WorkerPool> {
         store,
         patience,
         BTreeMap::new(),
+        trust,
         Arc::new(HostMetrics::default()),
         Spans::default(),
     )

@@ -16,7 +16,9 @@ use http::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
 use tidegate_runtime::sandbox::Body;
+use tidegate_tls::Watched;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -43,6 +45,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub secure: bool,
+    /// Whether it has shown a certificate of an authority that the port asks for.
+    pub certified: bool,
 }
 
 impl Peer {
@@ -78,14 +82,13 @@ pub struct Bounds {
 /// Serves until `stop`, then waits for the open requests.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Watched<ServerConfig>,
     bounds: Bounds,
     stop: CancellationToken,
     handler: Arc<H>,
 ) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(bounds.connections));
-    let tls = TlsAcceptor::from(tls);
     while let Some(Some((stream, address))) = stop.run_until_cancelled(accept(&listener, &slots)).await {
         let (stream, slot) = stream;
         let connection = Connection {
@@ -131,7 +134,7 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<((TcpS
 
 struct Connection<H> {
     address: SocketAddr,
-    tls: TlsAcceptor,
+    tls: Watched<ServerConfig>,
     bounds: Bounds,
     stop: CancellationToken,
     handler: Arc<H>,
@@ -158,30 +161,43 @@ impl<H: Handler> Connection<H> {
         match opening?? {
             Opening::Nothing => Ok(()),
             Opening::Tls => {
-                let stream = tokio::time::timeout(self.bounds.head, self.tls.accept(stream)).await??;
-                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                self.serve(stream, true, http2, watcher).await
+                let accepting = TlsAcceptor::from(self.tls.get()).accept(stream);
+                let stream = tokio::time::timeout(self.bounds.head, accepting).await?;
+                let stream = stream.inspect_err(|error| self.tell_refused(error))?;
+                let session = stream.get_ref().1;
+                let http2 = session.alpn_protocol() == Some(b"h2");
+                let peer = self.peer(true, session.peer_certificates().is_some());
+                self.serve(stream, peer, http2, watcher).await
             }
-            plain if self.peer(false).is_local() => {
-                self.serve(stream, false, plain == Opening::Http2, watcher).await
+            plain if self.peer(false, false).is_local() => {
+                let peer = self.peer(false, false);
+                self.serve(stream, peer, plain == Opening::Http2, watcher).await
             }
             _ => Ok(stream.write_all(NOT_PLAIN).await?),
         }
     }
 
-    fn peer(&self, secure: bool) -> Peer {
+    fn peer(&self, secure: bool, certified: bool) -> Peer {
         Peer {
             address: self.address,
             secure,
+            certified,
         }
     }
 
-    async fn serve<S>(self, stream: S, secure: bool, http2: bool, watcher: Watcher) -> Result<(), Failed>
+    /// Most handshakes that fail are of no interest; a certificate that somebody meant to be right is.
+    fn tell_refused(&self, error: &std::io::Error) {
+        if let Some(why) = tidegate_tls::refused(error) {
+            tracing::warn!(address = %self.address, %why, "a client's certificate is refused");
+        }
+    }
+
+    async fn serve<S>(self, stream: S, peer: Peer, http2: bool, watcher: Watcher) -> Result<(), Failed>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let stream = Unstalled::new(stream, self.bounds.write);
-        let (peer, handler) = (self.peer(secure), self.handler);
+        let handler = self.handler;
         let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
             let answer = handler.clone().handle(peer, Incoming::of(request));
             async move { Ok::<_, std::convert::Infallible>(answer.await) }

@@ -8,6 +8,8 @@ use tidegate_runtime::jobs::{EndError, Jobs};
 
 use crate::api::error::ApiError;
 use crate::api::guard;
+use crate::config::WorkerConfig;
+use crate::server::Peer;
 
 /// Leases that the child worker may hold at one time, those that ended not yet forgotten included.
 const CHILD_LEASES: usize = 64;
@@ -26,16 +28,19 @@ pub enum Caller {
 pub struct Credentials {
     child: String,
     other: Option<String>,
+    /// Whether workers from elsewhere have to show a certificate as well.
+    certified: bool,
     held: Mutex<VecDeque<(String, String)>>,
 }
 
 impl Credentials {
-    /// A new token for the child; `other` is the configured one.
-    pub fn new(other: Option<String>) -> Self {
+    /// A new token for the child; what others present is configured.
+    pub fn new(config: &WorkerConfig) -> Self {
         let child = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
         Self {
             child,
-            other,
+            other: config.token.clone(),
+            certified: config.tls.is_some(),
             held: Mutex::default(),
         }
     }
@@ -46,10 +51,14 @@ impl Credentials {
     }
 
     /// Who sends a request.
-    pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    pub fn caller(&self, peer: Peer, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let known = std::iter::once(self.child.as_str()).chain(self.other.as_deref());
         match guard::bearer_among(known, headers) {
             Some(token) if token == self.child => Ok(Caller::Child),
+            Some(_) if self.certified && !peer.certified => {
+                let message = "`/worker/v1` takes workers with a certificate of `worker.ca_file`, and this one shows none";
+                Err(ApiError::new(StatusCode::UNAUTHORIZED, message))
+            }
             Some(_) => Ok(Caller::Other),
             None => {
                 let message = "`/worker/v1` takes `Authorization: Bearer` with the worker token";

@@ -3,6 +3,7 @@
 mod credentials;
 mod files;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -85,6 +86,7 @@ async fn register(
     let worker = asked.worker.of(caller);
     join(&faces, &worker, asked.inference_addr.as_deref())?;
     faces.platform.jobs().greet(&worker).await?;
+    warn_of_plain_text(&faces, &worker.name, asked.inference_addr.as_deref());
     let devices: Vec<&str> = worker.devices.iter().map(|device| device.kind.as_str()).collect();
     let inference = asked.inference_addr.unwrap_or_default();
     tracing::info!(
@@ -95,6 +97,23 @@ async fn register(
         "worker registered"
     );
     Ok(Json(json!({})))
+}
+
+/// Requests to a worker on another machine go there for everybody to read, and others may ask it, unless there is TLS.
+fn warn_of_plain_text(faces: &Faces, worker: &str, address: Option<&str>) {
+    let Some(address) = address.filter(|_| faces.config.worker.tls.is_none()) else {
+        return;
+    };
+    let here = address
+        .parse::<SocketAddr>()
+        .is_ok_and(|address| address.ip().is_loopback());
+    if !here {
+        tracing::warn!(
+            worker,
+            address,
+            "worker is asked without TLS; `worker.cert_file`, `worker.key_file` and `worker.ca_file` have both sides show certificates"
+        );
+    }
 }
 
 /// Takes a worker into those that answer inference requests, if it does.

@@ -1,7 +1,9 @@
 //! Workers that no host started: each dials its host with a token, and does one part of the work.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,7 +12,7 @@ use serde_json::json;
 use tidegate_harness::{Api, Host, Install, Options, until};
 use tidegate_it::clients::host_with_models;
 use tidegate_it::observers::families;
-use tidegate_it::{Flavour, Scene, interactions, settled_run};
+use tidegate_it::{Authority, Flavour, Scene, interactions, settled_run};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -21,6 +23,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 struct Worker {
     health: Api,
     process: Child,
+    /// What it said since it told where its health is.
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Worker {
@@ -48,12 +52,27 @@ impl Worker {
         let address = tokio::time::timeout(LIMIT, told)
             .await
             .context("the worker tells nothing")??;
-        // Whatever else it says must find a reader.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let heard = said.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                heard.lock().unwrap().push(line);
+            }
+        });
         Ok(Self {
             health: Api::new(&format!("http://{address}"), None)?,
             process,
+            said,
         })
+    }
+
+    /// Waits until it says something; the whole line.
+    async fn says(&self, part: &str) -> Result<String> {
+        until(&format!("a worker that says `{part}`"), LIMIT, async || {
+            let said = self.said.lock().unwrap();
+            Ok(said.iter().find(|line| line.contains(part)).cloned())
+        })
+        .await
     }
 
     async fn answers_with(&self, status: u16) -> Result<()> {
@@ -65,10 +84,10 @@ impl Worker {
     }
 }
 
-/// A host that starts no worker, and takes those who know the token in a file.
-async fn host(scene: &Scene) -> Result<Host> {
+/// A host that starts no worker, and takes those who know the token in a file; `more` is said of workers besides.
+async fn host(scene: &Scene, more: &str) -> Result<Host> {
     let token = scene.file("worker-token", &format!("{TOKEN}\n"))?;
-    let config = format!("[worker]\nstart = false\ntoken_file = {token:?}\n");
+    let config = format!("[worker]\nstart = false\ntoken_file = {token:?}\n{more}");
     let config = scene.file("host.toml", &config)?;
     Host::start(Options {
         env: vec![("TIDEGATE_CONFIG".into(), config.display().to_string())],
@@ -80,7 +99,7 @@ async fn host(scene: &Scene) -> Result<Host> {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_worker_trains_over_tls_while_another_answers_inference() -> Result<()> {
     let scene = Scene::new()?;
-    let mut host = host(&scene).await?;
+    let mut host = host(&scene, "").await?;
     let ca = host.ready.ca.display().to_string();
     let tls = ["--host", &host.ready.gateway_tls, "--host-ca", &ca];
     let trainer = Worker::start(&[tls.as_slice(), &["--only", "jobs"]].concat()).await?;
@@ -176,5 +195,105 @@ async fn a_worker_with_nothing_to_do_ends_and_a_request_starts_it_again() -> Res
     is("idle").await?;
     let starts = host.api.get_text("/metrics").await?;
     assert!(starts.contains("tidegate_worker_starts_total 2"), "{starts}");
+    Ok(())
+}
+
+/// What a host is told of certificates.
+fn tls_of_workers(authority: &Authority<'_>) -> Result<String> {
+    let [certificate, key] = authority.certify("host")?;
+    let ca = &authority.file;
+    Ok(format!(
+        "cert_file = {certificate:?}\nkey_file = {key:?}\nca_file = {ca:?}\n"
+    ))
+}
+
+/// What a worker is told of them: its host is trusted by the certificate that the host has made.
+fn tls_of_a_worker(host: &Host, identity: [impl AsRef<Path>; 2], authority: &Authority<'_>) -> Vec<String> {
+    let [certificate, key] = identity.map(|file| file.as_ref().display().to_string());
+    let (gateway, ca) = (&host.ready.gateway_tls, host.ready.ca.display());
+    let authority = authority.file.display();
+    let told = format!(
+        "--host {gateway} --host-ca {ca} --cert-file {certificate} --key-file {key} --ca-file {authority}"
+    );
+    told.split(' ').map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn host_and_worker_show_each_other_certificates_and_nobody_else_is_let_in() -> Result<()> {
+    let scene = Scene::new()?;
+    let authority = Authority::new(&scene, "own")?;
+    let host = host(&scene, &tls_of_workers(&authority)?).await?;
+    let told = tls_of_a_worker(&host, authority.certify("127.0.0.1")?, &authority);
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    let worker = Worker::start(&told).await?;
+    worker.answers_with(200).await?;
+
+    let rows = interactions(4000, 3, Flavour::Clean);
+    host.bucket("data").put("raw/near.csv", rows).await?;
+    let run = settled_run(&host, "raw/near.csv").await?;
+    assert_eq!(run.state.as_deref(), Some("done"), "{run:#?}");
+    let asked = json!({ "user_id": 1, "item_ids": [0, 1, 2] });
+    let answer = host.https()?.post("/predict", &asked).await?;
+    assert_eq!(
+        answer["predictions"].as_array().map(Vec::len),
+        Some(3),
+        "{answer}"
+    );
+
+    let registered = worker.says("inference=").await?;
+    let (_, address) = registered.split_once("inference=").context("no address")?;
+    let address = address.split(' ').next().unwrap_or_default();
+    let ca = std::fs::read(&authority.file)?;
+    let stranger = Api::new(&format!("https://{address}"), Some(&ca))?;
+    ensure!(
+        stranger.get_raw("/").await.is_err(),
+        "a worker answered a stranger"
+    );
+    worker.says("a client's certificate is refused").await?;
+    ensure!(
+        Api::new(&format!("http://{address}"), None)?
+            .get_raw("/")
+            .await
+            .is_err(),
+        "a worker answered without TLS"
+    );
+    let bare = ["--host", &host.ready.gateway];
+    let bare = Worker::start(&bare).await?;
+    bare.says("takes workers with a certificate of `worker.ca_file`")
+        .await?;
+    bare.answers_with(503).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_another_authority_is_refused_and_one_of_another_name_is_not_asked() -> Result<()> {
+    let scene = Scene::new()?;
+    let (own, other) = (Authority::new(&scene, "own")?, Authority::new(&scene, "other")?);
+    let config = format!(
+        "[worker]\nstart = false\ntoken = {TOKEN:?}\n{}",
+        tls_of_workers(&own)?
+    );
+    let host = host_with_models(&scene, &config).await?;
+    let told = tls_of_a_worker(&host, other.certify("127.0.0.1")?, &own);
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    let stranger = Worker::start(&told).await?;
+    until("a host that refuses a certificate", LIMIT, async || {
+        let log = std::fs::read_to_string(host.log_file())?;
+        Ok(log.contains("a client's certificate is refused").then_some(()))
+    })
+    .await?;
+    stranger.says("trying again").await?;
+    stranger.answers_with(503).await?;
+
+    let told = tls_of_a_worker(&host, own.certify("elsewhere")?, &own);
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    let misnamed = Worker::start(&told).await?;
+    misnamed.answers_with(200).await?;
+    let rows =
+        json!({ "inputs": [{ "name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4] }] });
+    let asked = rows.to_string().into_bytes();
+    let (status, answer) = host.api.post_raw("/v2/models/sums/infer", asked).await?;
+    assert_eq!(status, 503, "{answer}");
+    assert!(answer.contains("the worker is refused"), "{answer}");
+    assert!(answer.contains("not valid for name"), "{answer}");
     Ok(())
 }
