@@ -332,6 +332,50 @@ async fn a_job_waits_for_a_worker_with_its_device_and_says_so() {
 }
 
 #[tokio::test]
+async fn workers_are_wanted_for_jobs_by_device_and_for_no_more_than_a_tenant_may_have() {
+    let bench = Bench::limited(Limits {
+        per_tenant: 2,
+        ..Limits::default()
+    });
+    let counted = async || {
+        let demands = bench.jobs.demand().await.unwrap();
+        let counted = demands
+            .into_iter()
+            .map(|(device, found)| (device, found.waiting, found.running, found.workers));
+        counted.collect::<Vec<_>>()
+    };
+    let of = |[any, cpu, cuda]: [(u64, u64, u64); 3]| {
+        [("any", any), ("cpu", cpu), ("cuda", cuda)]
+            .map(|(device, (waiting, running, workers))| (device.to_owned(), waiting, running, workers))
+    };
+    assert_eq!(counted().await, of([(0, 0, 0); 3]));
+    let cuda = || Terms {
+        device: Some("cuda".into()),
+        ..Terms::default()
+    };
+    for id in ["a", "b", "c"] {
+        bench.submit_on(id, cuda()).await;
+    }
+    bench.submit("d").await;
+    assert_eq!(counted().await, of([(1, 0, 0), (0, 0, 0), (3, 0, 2)]));
+    let gpu = Worker {
+        devices: vec![Device {
+            kind: "cuda".into(),
+            memory_bytes: 0,
+        }],
+        ..worker()
+    };
+    let leased = bench.jobs.lease(&gpu, Duration::ZERO).await.unwrap().unwrap();
+    assert_eq!(leased.job.id, "a");
+    assert_eq!(counted().await, of([(1, 0, 0), (0, 0, 0), (2, 1, 2)]));
+    bench.jobs.complete("a", &leased.token, json!({})).await.unwrap();
+    for id in ["b", "c", "d"] {
+        bench.jobs.cancel(id).await.unwrap();
+    }
+    assert_eq!(counted().await, of([(0, 0, 0); 3]));
+}
+
+#[tokio::test]
 async fn queues_tell_how_many_jobs_of_a_kind_there_are() {
     let limits = Limits {
         told_in_queues: true,

@@ -184,11 +184,31 @@ impl Gateway {
     }
 
     async fn metrics(&self) -> Response<Body> {
+        self.tell_of_work().await;
         let mut platform = self.faces.platform.render_metrics().await;
         let models = self.faces.workers.statistics().await;
         platform += &oip::metrics::render(&models, self.faces.config.inference.triton_metrics);
         let text = self.faces.metrics.render(&platform, &self.faces.spans);
         answer(StatusCode::OK, metrics::CONTENT_TYPE, text)
+    }
+
+    /// What there is for workers to do. Where the store does not tell, what it told before stays.
+    async fn tell_of_work(&self) {
+        let Faces {
+            metrics,
+            workers,
+            platform,
+            config,
+            ..
+        } = &self.faces;
+        metrics.inferences_are(
+            workers.under_way(),
+            workers.wanted(config.inference.requests_per_worker),
+        );
+        match platform.jobs().demand().await {
+            Ok(demands) => metrics.jobs_are(demands),
+            Err(error) => tracing::warn!(%error, "metrics do not tell of jobs"),
+        }
     }
 
     /// A request to a function: bounded in number and in size, recorded where its manifest asks for it.

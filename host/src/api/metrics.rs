@@ -1,5 +1,6 @@
 //! `/metrics`: what the platform and the host count, in Prometheus' (OpenMetrics) text format.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tidegate_cloud::Calls;
+use tidegate_runtime::jobs::{ANY_DEVICE, Demand};
 use tidegate_trace::Spans;
 
 use crate::inference::ShadowMetrics;
@@ -29,6 +31,18 @@ struct Answered {
     http_request_method: &'static str,
     http_response_status_code: u16,
     tidegate_face: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Submitted {
+    device: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Wanted {
+    part: &'static str,
+    device: String,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -51,6 +65,9 @@ pub struct HostMetrics {
     /// Whether a worker answers inference requests.
     worker_ready: Gauge<u64, AtomicU64>,
     workers: Gauge<u64, AtomicU64>,
+    jobs: Family<Submitted, Gauge<u64, AtomicU64>>,
+    inferences_active: Gauge<u64, AtomicU64>,
+    workers_wanted: Family<Wanted, Gauge<u64, AtomicU64>>,
     /// What became of the requests that shadows were asked.
     pub shadows: ShadowMetrics,
     spans_sent: Counter,
@@ -69,6 +86,9 @@ impl Default for HostMetrics {
             worker_starts: Counter::default(),
             worker_ready: Gauge::default(),
             workers: Gauge::default(),
+            jobs: Family::default(),
+            inferences_active: Gauge::default(),
+            workers_wanted: Family::default(),
             shadows: ShadowMetrics::default(),
             spans_sent: Counter::default(),
             spans_dropped: Counter::default(),
@@ -129,6 +149,21 @@ impl HostMetrics {
             "Workers that answer inference requests",
             self.workers.clone(),
         );
+        registry.register(
+            "jobs",
+            "Jobs that wait or run, by the kind of device that they ask for",
+            self.jobs.clone(),
+        );
+        registry.register(
+            "inferences_active",
+            "Inference requests that are under way, those that wait for a worker included",
+            self.inferences_active.clone(),
+        );
+        registry.register(
+            "workers_wanted",
+            "Workers that there is work for: what pools are scaled by",
+            self.workers_wanted.clone(),
+        );
         self.shadows.register(registry);
     }
 
@@ -163,6 +198,27 @@ impl HostMetrics {
     pub fn workers_are(&self, count: u64) {
         self.worker_ready.set(count.min(1));
         self.workers.set(count);
+    }
+
+    /// Tells what there is for workers to do by jobs of each kind of device.
+    pub fn jobs_are(&self, demands: BTreeMap<String, Demand>) {
+        for (device, demand) in demands {
+            for (state, count) in [("waiting", demand.waiting), ("running", demand.running)] {
+                let device = device.clone();
+                self.jobs.get_or_create(&Submitted { device, state }).set(count);
+            }
+            let part = "jobs";
+            let wanted = self.workers_wanted.get_or_create(&Wanted { part, device });
+            wanted.set(demand.workers);
+        }
+    }
+
+    /// Tells how many inference requests are under way, and how many workers they have use for.
+    pub fn inferences_are(&self, under_way: u64, workers: u64) {
+        self.inferences_active.set(under_way);
+        let (part, device) = ("inference", ANY_DEVICE.to_owned());
+        let wanted = self.workers_wanted.get_or_create(&Wanted { part, device });
+        wanted.set(workers);
     }
 
     /// Everything, after what the platform counts.
@@ -200,6 +256,13 @@ mod tests {
         metrics.answered("s3", &odd, StatusCode::METHOD_NOT_ALLOWED, 0.002);
         metrics.inferred("done", 0.001);
         metrics.workers_are(2);
+        let demand = Demand {
+            waiting: 3,
+            running: 1,
+            workers: 2,
+        };
+        metrics.jobs_are(BTreeMap::from([("cuda".to_owned(), demand)]));
+        metrics.inferences_are(5, 1);
         let text = metrics.render("# TYPE faas_invocations counter\n", &Spans::default());
         assert_eq!(text.matches("# EOF").count(), 1);
         assert!(text.ends_with("# EOF\n"));
@@ -211,6 +274,10 @@ mod tests {
             "tidegate_spans_dropped_total 0",
             "tidegate_worker_ready 1",
             "tidegate_workers 2",
+            "tidegate_jobs{device=\"cuda\",state=\"waiting\"} 3",
+            "tidegate_inferences_active 5",
+            "tidegate_workers_wanted{part=\"jobs\",device=\"cuda\"} 2",
+            "tidegate_workers_wanted{part=\"inference\",device=\"any\"} 1",
         ] {
             assert!(text.contains(line), "missing {line} in\n{text}");
         }

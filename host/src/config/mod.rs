@@ -163,6 +163,8 @@ pub struct InferenceConfig {
     pub max_requests: usize,
     /// Bytes of memory that the models of the host's worker may take together.
     pub memory: u64,
+    /// Requests under way that one worker is to have, by which it is told how many workers are wanted.
+    pub requests_per_worker: usize,
     /// The model that `/invocations` asks.
     pub invocations: Option<String>,
     /// Whether `/metrics` tells of models under Triton's names as well.
@@ -311,6 +313,7 @@ fn read(from: &mut Reader) -> Config {
             max_request: from.bytes("inference.max_request", "64MiB", ("1KiB", "1GiB")),
             max_requests: from.count("inference.max_requests", 256, 1..=100_000),
             memory: from.bytes("inference.memory", "2GiB", ("1MiB", "1TiB")),
+            requests_per_worker: from.count("inference.requests_per_worker", 8, 1..=100_000),
             invocations: from.text("inference.invocations"),
             triton_metrics: from.flag("inference.triton_metrics", false),
             models: from.tables("inference.models", |inner| Batching {

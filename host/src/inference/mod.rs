@@ -6,6 +6,7 @@
 
 mod asked;
 mod failure;
+mod load;
 mod members;
 mod resolve;
 mod scores;
@@ -37,6 +38,7 @@ use crate::config::Batching;
 pub use asked::give_key;
 use asked::{Asked, take_key, traced};
 pub use failure::Failure;
+use load::Load;
 use members::{Client, Member, Members, another_may};
 use open_inference::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelStatistics,
@@ -96,6 +98,8 @@ pub struct WorkerPool {
     /// When somebody asked for the last time.
     last: Mutex<Instant>,
     tallies: Tallies,
+    /// What clients and functions ask.
+    load: Load,
     /// The places of copies for shadows.
     shadows: Arc<Semaphore>,
     /// Of models by their names.
@@ -123,6 +127,7 @@ impl WorkerPool {
             withdrawn: Mutex::default(),
             last: Mutex::new(Instant::now()),
             tallies: Tallies::default(),
+            load: Load::default(),
             shadows: Arc::new(Semaphore::new(shadow::MOST)),
             patience,
             batching,
@@ -183,6 +188,16 @@ impl WorkerPool {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many requests are under way.
+    pub fn under_way(&self) -> u64 {
+        self.load.under_way()
+    }
+
+    /// The workers that inference has use for, where one is to have so many requests under way.
+    pub fn wanted(&self, requests: usize) -> u64 {
+        self.load.workers(requests)
+    }
+
     /// What is counted of versions that share the requests of an alias.
     pub fn tallies(&self) -> &Tallies {
         &self.tallies
@@ -209,6 +224,7 @@ impl WorkerPool {
         request: ModelInferRequest,
         patience: Option<Duration>,
     ) -> Result<ModelInferResponse, Failure> {
+        let _under_way = self.load.enter();
         let (started, asked) = (Instant::now(), Asked::new(model));
         let asking = self.route_and_ask(model, request, self.deadline(patience));
         let answer = asked.follow(asking).await;

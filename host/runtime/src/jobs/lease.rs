@@ -29,6 +29,9 @@ pub(super) struct Lease {
     pub(super) child: bool,
     pub(super) tenant: String,
     pub(super) kind: String,
+    /// The kind of device that the job asks for.
+    #[serde(default)]
+    pub(super) device: Option<String>,
     pub(super) attempt: u32,
     /// When this attempt began.
     pub(super) started: u64,
@@ -153,6 +156,7 @@ impl Jobs {
             child: worker.child,
             tenant: job.tenant.clone(),
             kind: job.kind.clone(),
+            device: job.terms.device.clone(),
             attempt: job.attempt,
             started: now,
             expires: now + LEASE.as_millis() as u64,

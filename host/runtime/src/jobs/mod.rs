@@ -6,6 +6,7 @@
 //! writes the outcome and emits the event in one commit.
 
 mod beacon;
+mod demand;
 mod ending;
 mod job;
 mod lease;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::demand::{ANY_DEVICE, Demand};
 pub use self::ending::CancelError;
 pub use self::job::{Job, Phase};
 pub use self::terms::{Limits, PRIORITIES, Terms};

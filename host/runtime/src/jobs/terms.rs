@@ -12,7 +12,7 @@ const ATTEMPTS: u32 = 10;
 /// The attempts that a job may ask for.
 const MOST_ATTEMPTS: u32 = 100;
 /// The kinds of devices that there are.
-const DEVICES: [&str; 2] = ["cpu", "cuda"];
+pub(super) const DEVICES: [&str; 2] = ["cpu", "cuda"];
 /// The shortest and the longest time that a job may ask for.
 const TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(30 * 24));
 

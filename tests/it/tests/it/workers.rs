@@ -12,7 +12,7 @@ use serde_json::json;
 use tidegate_harness::{Api, Host, Install, Options, until};
 use tidegate_it::clients::host_with_models;
 use tidegate_it::observers::families;
-use tidegate_it::{Authority, Flavour, Scene, interactions, settled_run};
+use tidegate_it::{Authority, Flavour, Scene, interactions, says, settled_run};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -295,5 +295,69 @@ async fn a_worker_of_another_authority_is_refused_and_one_of_another_name_is_not
     assert_eq!(status, 503, "{answer}");
     assert!(answer.contains("the worker is refused"), "{answer}");
     assert!(answer.contains("not valid for name"), "{answer}");
+    Ok(())
+}
+
+/// Submits the job that its event asks for.
+const SUBMITTER: &str = r#"
+[app]
+name = "submitter"
+
+[[function]]
+name = "submitter"
+component = "tidegate_guests_jobs.wasm"
+trigger = [{ event = "JobAsked" }]
+grants.jobs.submit = ["predict.batch"]
+grants.events.emit = ["JobEnded"]
+"#;
+
+/// What `/metrics` tells of workers that are wanted for one part of the work.
+async fn wanted(host: &Host, part: &str) -> Result<f64> {
+    let families = families(&host.api.get_text("/metrics").await?).await?;
+    let samples = families["tidegate_workers_wanted"]["samples"].as_array();
+    let samples = samples.into_iter().flatten();
+    let of_part = samples.filter(|sample| sample[1]["part"] == part);
+    Ok(of_part.filter_map(|sample| sample[2].as_f64()).sum())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_are_wanted_while_jobs_or_requests_wait_and_none_after_that() -> Result<()> {
+    let scene = Scene::new()?;
+    let config = format!("[worker]\nstart = false\ntoken = {TOKEN:?}\ninfer_wait = \"60s\"\n");
+    let host = host_with_models(&scene, &config).await?;
+    assert_eq!(
+        (wanted(&host, "jobs").await?, wanted(&host, "inference").await?),
+        (0.0, 0.0)
+    );
+    says(
+        &host,
+        &[
+            "deploy",
+            &scene.file("submitter.toml", SUBMITTER)?.display().to_string(),
+        ],
+    )?;
+    // What the job says of itself is nonsense, so that whoever leases it ends it at once.
+    let nonsense = json!({ "kind": "predict.batch", "config": {}, "reads": [], "writes": [] });
+    for _ in 0..2 {
+        host.api.event("JobAsked", nonsense.clone()).await?;
+    }
+    until("two workers that are wanted", LIMIT, async || {
+        Ok((wanted(&host, "jobs").await? == 2.0).then_some(()))
+    })
+    .await?;
+    let asking = ask(&host, 1);
+    let working = async {
+        until("a worker that is wanted for a request", LIMIT, async || {
+            Ok((wanted(&host, "inference").await? == 1.0).then_some(()))
+        })
+        .await?;
+        let worker = Worker::start(&["--host", &host.ready.gateway]).await?;
+        until("no worker that is wanted for jobs", LIMIT, async || {
+            Ok((wanted(&host, "jobs").await? == 0.0).then_some(()))
+        })
+        .await?;
+        anyhow::Ok(worker)
+    };
+    let (_worker, ()) = tokio::try_join!(working, asking)?;
     Ok(())
 }
