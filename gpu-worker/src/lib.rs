@@ -36,6 +36,7 @@ use host::Host;
 use inference::incoming::certified;
 use inference::model::Limits;
 use inference::proto::grpc_inference_service_server::GrpcInferenceServiceServer;
+use inference::provider::Execution;
 use inference::service::InferenceService;
 use inference::store::ModelStore;
 use jobs::Worker;
@@ -63,7 +64,10 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
         let listener = listen(settings.listen, "inference").await?;
         inference = Some(listener.local_addr()?);
         let limits = Limits {
-            threads: usize::from(settings.ort_threads),
+            execution: Execution {
+                threads: usize::from(settings.ort_threads),
+                providers: settings.execution_providers.clone(),
+            },
             memory: settings.model_memory,
             ..Limits::default()
         };

@@ -8,6 +8,7 @@ use tidegate_tls::Identity;
 use tidegate_trace::Endpoint;
 
 use crate::command::Commands;
+use crate::inference::provider::Provider;
 
 /// One part of what a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,6 +56,15 @@ pub struct Settings {
     /// ONNX Runtime's threads inside one request
     #[arg(long, env = "TIDEGATE_ORT_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub ort_threads: u16,
+    /// What ONNX Runtime computes with, the first preferred. Where one is missing, a model is refused, unless `cpu` is in the list
+    #[arg(
+        long,
+        env = "TIDEGATE_EXECUTION_PROVIDERS",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "cpu"
+    )]
+    pub execution_providers: Vec<Provider>,
     /// Bytes of an inference request at most
     #[arg(long, env = "TIDEGATE_INFERENCE_MAX_REQUEST", default_value_t = 64 << 20)]
     pub max_request: usize,
@@ -87,5 +97,39 @@ impl Settings {
     /// Whether this worker does a part of the work.
     pub fn does(&self, part: Part) -> bool {
         self.only.is_none_or(|only| only == part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(more: &[&str]) -> Result<Settings, String> {
+        let arguments = ["tidegate-worker", "--host", "http://h", "--token", "t"];
+        let all = arguments.iter().chain(more).copied();
+        Settings::try_parse_from(all).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn providers_are_a_list_and_what_is_no_provider_is_told_with_those_there_are() {
+        let told = parsed(&["--execution-providers", "tensorrt,cuda,cpu"]).unwrap();
+        let wanted = [Provider::Tensorrt, Provider::Cuda, Provider::Cpu];
+        assert_eq!(told.execution_providers, wanted);
+        let refused = parsed(&["--execution-providers", "cuda,tpu"]).unwrap_err();
+        for part in ["'tpu'", "cpu, cuda, tensorrt"] {
+            assert!(refused.contains(part), "`{part}` is not in: {refused}");
+        }
+    }
+
+    #[test]
+    fn the_files_of_tls_are_all_there_or_none_is() {
+        assert!(parsed(&[]).unwrap().tls().is_none());
+        let refused = parsed(&["--cert-file", "c"]).unwrap_err();
+        assert!(
+            refused.contains("--key-file") && refused.contains("--ca-file"),
+            "{refused}"
+        );
+        let all = parsed(&["--cert-file", "c", "--key-file", "k", "--ca-file", "a"]).unwrap();
+        assert!(all.tls().is_some());
     }
 }

@@ -213,6 +213,7 @@ impl Host {
             host: format!("http://{}", self.local(self.gateway)),
             token: self.faces.credentials.child_token().to_owned(),
             onnxruntime: config.onnxruntime.clone(),
+            execution_providers: config.execution_providers.join(","),
             commands: config.commands.clone(),
             model_memory: self.faces.config.inference.memory,
             max_request: self.faces.config.inference.max_request,
@@ -343,12 +344,12 @@ pub(crate) async fn faces(
         infer: config.worker.infer_timeout,
         worker: config.worker.infer_wait,
     };
-    let (batching, tls) = (config.inference.models.clone(), config.worker.tls.clone());
+    let (models, tls) = (config.inference.models.clone(), config.worker.tls.clone());
     let trust = tls.map(Trust::new).transpose()?;
     let workers = WorkerPool::new(
         store.clone(),
         patience,
-        batching,
+        models,
         trust,
         metrics.clone(),
         spans.clone(),

@@ -35,6 +35,8 @@ pub struct Surroundings {
     pub token: String,
     /// The ONNX Runtime library, where the operator names one.
     pub onnxruntime: Option<PathBuf>,
+    /// What that computes with, the first preferred, with commas.
+    pub execution_providers: String,
     /// What jobs of kind `train.command` may run, by name.
     pub commands: BTreeMap<String, Vec<String>>,
     /// Bytes of memory that its models may take.
@@ -185,6 +187,10 @@ impl<W: Watcher> Supervisor<W> {
             .env(
                 "TIDEGATE_INFERENCE_MAX_REQUEST",
                 (self.surroundings.max_request + AROUND).to_string(),
+            )
+            .env(
+                "TIDEGATE_EXECUTION_PROVIDERS",
+                &self.surroundings.execution_providers,
             )
             .env(
                 "TIDEGATE_COMMANDS",

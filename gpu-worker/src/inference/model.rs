@@ -11,6 +11,7 @@ use tonic::Status;
 use super::batch;
 use super::budget::{Share, resident};
 use super::proto::{ModelInferRequest, ModelInferResponse};
+use super::provider::Execution;
 use super::queue::{Batching, Queue};
 use super::sessions::{self, Sessions, Turn};
 use super::signature::Signature;
@@ -22,11 +23,12 @@ use super::tensors::Elements;
 const INLINE_ELEMENTS: usize = 32 * 1024;
 
 /// How models are run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
-    /// ONNX Runtime's threads inside one request (`TIDEGATE_ORT_THREADS`, 1).
-    pub threads: usize,
-    /// Requests, or batches, of one model that run at the same time.
+    /// ONNX Runtime's threads inside one request (`TIDEGATE_ORT_THREADS`, 1), and its execution providers
+    /// (`TIDEGATE_EXECUTION_PROVIDERS`, `cpu`).
+    pub execution: Execution,
+    /// Requests, or batches, of one model that run at the same time, where its configuration has no group of instances.
     pub sessions: usize,
     /// Requests of one model that wait for their turn; more are refused.
     pub waiting: usize,
@@ -40,7 +42,7 @@ impl Default for Limits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            threads: 1,
+            execution: Execution::cpu(1),
             sessions: cores.min(8),
             waiting: 1024,
             models: 256,
@@ -55,7 +57,8 @@ pub struct Model {
     core: Arc<Core>,
     queue: Option<Queue>,
     waiting: AtomicUsize,
-    limits: Limits,
+    /// Requests that may wait for their turn.
+    may_wait: usize,
 }
 
 /// What runs a model, apart from how requests get there.
@@ -72,19 +75,22 @@ pub struct Core {
 /// A file that is opened, and what that took.
 #[derive(Debug)]
 pub struct Opened {
-    first: Session,
+    sessions: Vec<Session>,
+    /// How many sessions there are to be; as many as requests have use for where no group of instances is configured.
+    instances: Option<usize>,
     signature: Signature,
     file: Bytes,
-    /// Bytes of memory.
+    execution: Execution,
+    /// Bytes of memory of one session.
     pub takes: u64,
 }
 
 impl Opened {
     /// Opens an ONNX file and runs it once; the error says what about it does not work. What it takes is measured, so that
     /// no other may be opened meanwhile.
-    pub fn open(name: &str, version: &str, file: Bytes, threads: usize) -> Result<Self, String> {
+    pub fn open(name: &str, version: &str, file: Bytes, execution: Execution) -> Result<Self, String> {
         let before = resident();
-        let mut first = sessions::open(&file, threads)?;
+        let mut first = sessions::open(&file, &execution)?;
         let signature = Signature::of(name, version, &first)?;
         if let Err(reason) = signature.run(&mut first, &signature.zeros()) {
             tracing::info!(model = name, version, reason = reason.message(), "not warmed up");
@@ -93,22 +99,36 @@ impl Opened {
         let least = 2 * file.len() as u64;
         Ok(Self {
             takes: resident().saturating_sub(before).max(least),
-            first,
+            sessions: vec![first],
+            instances: None,
             signature,
             file,
+            execution,
         })
+    }
+
+    /// The same with as many sessions as there are instances.
+    pub fn with_instances(mut self, count: usize) -> Result<Self, String> {
+        while self.sessions.len() < count {
+            self.sessions.push(sessions::open(&self.file, &self.execution)?);
+        }
+        self.instances = Some(count);
+        Ok(self)
     }
 }
 
 impl Model {
     /// A model that is opened, for which there is room.
-    pub fn new(opened: Opened, share: Share, limits: Limits, batching: Option<Batching>) -> Self {
+    pub fn new(opened: Opened, share: Share, limits: &Limits, batching: Option<Batching>) -> Self {
         let Opened {
-            first,
+            sessions,
+            instances,
             signature,
             file,
+            execution,
             ..
         } = opened;
+        let most = instances.unwrap_or(limits.sessions).max(1);
         if batching.is_some() && !signature.has_rows() {
             tracing::warn!(
                 model = signature.name,
@@ -119,7 +139,7 @@ impl Model {
         let batching = batching.filter(|batching| batching.most > 1 && signature.has_rows());
         let core = Arc::new(Core {
             signature,
-            sessions: Sessions::new(first, file, limits.threads, limits.sessions.max(1), share),
+            sessions: Sessions::new(sessions, file, execution, most, share),
             statistics: Statistics::default(),
         });
         let queue = |batching| Queue::start(core.clone(), batching, limits.waiting);
@@ -127,7 +147,7 @@ impl Model {
             queue: batching.map(queue),
             core,
             waiting: AtomicUsize::new(0),
-            limits,
+            may_wait: limits.waiting,
         }
     }
 
@@ -139,6 +159,12 @@ impl Model {
     /// Bytes of memory that it takes.
     pub fn bytes(&self) -> u64 {
         self.core.sessions.bytes()
+    }
+
+    /// Its sessions.
+    #[cfg(test)]
+    pub(super) fn sessions(&self) -> &Arc<Sessions> {
+        &self.core.sessions
     }
 
     /// What its requests took.
@@ -158,7 +184,7 @@ impl Model {
     }
 
     async fn outputs(&self, inputs: Vec<Elements>) -> Result<Vec<Elements>, Status> {
-        let _waiting = Waiting::enter(&self.waiting, self.limits.waiting + self.limits.sessions)?;
+        let _waiting = Waiting::enter(&self.waiting, self.may_wait + self.core.sessions.most())?;
         let since = Instant::now();
         let rows = batch::rows(&inputs);
         if let Some((queue, rows)) = self.queue.as_ref().zip(rows)

@@ -16,6 +16,7 @@ use super::proto::model_metadata_response::TensorMetadata;
 use super::proto::model_repository_parameter::ParameterChoice;
 use super::proto::repository_index_response::ModelIndex;
 use super::proto::*;
+use super::provider::InstanceKind;
 use super::queue::Batching;
 use super::runtime;
 use super::signature::Signature;
@@ -23,6 +24,16 @@ use super::store::ModelStore;
 use super::tensors::Port;
 use crate::host::{Host, HostError};
 use crate::train::hex;
+
+/// How many instances a model may have.
+const INSTANCES: std::ops::RangeInclusive<u64> = 1..=64;
+
+/// A group of instances, as a model's configuration has it.
+#[derive(Debug, Clone, Copy)]
+struct Instances {
+    count: usize,
+    kind: InstanceKind,
+}
 
 /// The service.
 #[derive(Debug)]
@@ -54,6 +65,7 @@ impl InferenceService {
         &self,
         (name, version): (&str, &str),
         (uri, sha256): (&str, Option<&str>),
+        instances: Option<Instances>,
         batching: Option<Batching>,
     ) -> Result<(), Status> {
         let (bucket, key) = uri
@@ -71,20 +83,29 @@ impl InferenceService {
         // What gives way does so before the file is opened: it takes its own size at least, and once more to be kept.
         let no_room = |reason| Status::unavailable(format!("object `{uri}` {reason}"));
         drop(self.store.room(2 * file.len() as u64).await.map_err(no_room)?);
-        let (limits, owned) = (self.store.limits(), (name.to_owned(), version.to_owned()));
+        let kind = instances.map(|instances| instances.kind).unwrap_or_default();
+        // Another worker may have other providers.
+        let execution = self.store.limits().execution.of_kind(kind).map_err(no_room)?;
+        let owned = (name.to_owned(), version.to_owned());
         let sha256 = sha256.map(str::to_owned);
         let open = move || {
             sha256.map_or(Ok(()), |sha256| registered(&file, &sha256))?;
-            Opened::open(&owned.0, &owned.1, file, limits.threads)
+            Opened::open(&owned.0, &owned.1, file, execution)
         };
         let opened = tokio::task::spawn_blocking(open)
             .await
             .unwrap_or_else(|e| Err(format!("could not be loaded: {e}")))
             .map_err(|reason| Status::failed_precondition(format!("object `{uri}` {reason}")))?;
-        let bytes = opened.takes;
-        let share = self.store.room(bytes).await.map_err(no_room)?;
-        self.store.insert(Model::new(opened, share, limits, batching));
-        tracing::info!(model = name, version, uri, bytes, "model loaded");
+        let count = instances.map(|instances| instances.count);
+        let bytes = self.store.add(opened, count, batching).await.map_err(no_room)?;
+        tracing::info!(
+            model = name,
+            version,
+            uri,
+            bytes,
+            instances = count,
+            "model loaded"
+        );
         Ok(())
     }
 }
@@ -213,6 +234,7 @@ impl GrpcInferenceService for InferenceService {
         let loading = self.load(
             (request.model_name.as_str(), version),
             (uri, text(&request.parameters, "sha256")?),
+            instances(&request.parameters)?,
             batching(&request.parameters)?,
         );
         match above {
@@ -303,6 +325,29 @@ fn batching(parameters: &HashMap<String, ModelRepositoryParameter>) -> Result<Op
     Ok((most > 1).then(|| Batching {
         most: usize::try_from(most).unwrap_or(usize::MAX),
         delay: Duration::from_micros(delay),
+    }))
+}
+
+/// The instances of a model that is loaded, where a group of them is configured.
+fn instances(parameters: &HashMap<String, ModelRepositoryParameter>) -> Result<Option<Instances>, Status> {
+    let Some(count) = number(parameters, "instance_group_count")? else {
+        return Ok(None);
+    };
+    if !INSTANCES.contains(&count) {
+        let (least, most) = (INSTANCES.start(), INSTANCES.end());
+        return Err(Status::invalid_argument(format!(
+            "parameter `instance_group_count` is {count}, allowed are {least} to {most}"
+        )));
+    }
+    let word = text(parameters, "instance_group_kind")?.unwrap_or("KIND_AUTO");
+    let kind = InstanceKind::of(word).ok_or_else(|| {
+        Status::invalid_argument(format!(
+            "parameter `instance_group_kind` is `{word}`, allowed are `KIND_AUTO`, `KIND_CPU` and `KIND_GPU`"
+        ))
+    })?;
+    Ok(Some(Instances {
+        count: usize::try_from(count).unwrap_or(1),
+        kind,
     }))
 }
 

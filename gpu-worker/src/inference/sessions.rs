@@ -1,4 +1,4 @@
-//! The sessions of one model: one at first, more when requests wait for them, up to a bound.
+//! The sessions of one model: one at first, more when requests wait for them, up to a bound; or as many as its group has.
 //!
 //! ONNX Runtime computes one request in one session at a time here, and each session has its own weights.
 
@@ -6,24 +6,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use ort::environment::Environment;
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use super::budget::{Share, trim};
+use super::provider::Execution;
 use super::runtime;
 
 /// The sessions of one model.
 #[derive(Debug)]
 pub struct Sessions {
     file: Bytes,
-    threads: usize,
+    execution: Execution,
     most: usize,
     idle: Mutex<Vec<Session>>,
     turns: Arc<Semaphore>,
     opened: AtomicUsize,
-    /// What each of the sessions takes.
+    /// What the sessions take: one for each, or one for all that were there at first.
     shares: Mutex<Vec<Share>>,
 }
 
@@ -36,29 +38,40 @@ pub struct Turn {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Opens a session; the error says what about the file does not work.
-pub fn open(file: &[u8], threads: usize) -> Result<Session, String> {
+/// Opens a session; the error says what about the file, or about what is to compute it, does not work.
+pub fn open(file: &[u8], execution: &Execution) -> Result<Session, String> {
     let environment = runtime::environment()?;
-    let open = || -> ort::Result<Session> {
-        let mut builder = Session::builder(environment)?
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(threads)?
-            .with_config_entry("session.intra_op.allow_spinning", "0")?;
-        builder.commit_from_memory(file)
-    };
-    open().map_err(|e| format!("is not a usable ONNX file: {e}"))
+    let unusable = |error: ort::Error| format!("is not a usable ONNX file: {error}");
+    let mut builder = builder(environment, execution.threads).map_err(unusable)?;
+    execution.register(&mut builder)?;
+    builder.commit_from_memory(file).map_err(unusable)
+}
+
+fn builder(environment: &'static Environment, threads: usize) -> ort::Result<SessionBuilder> {
+    let builder = Session::builder(environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(threads)?
+        .with_config_entry("session.intra_op.allow_spinning", "0")?;
+    Ok(builder)
 }
 
 impl Sessions {
-    /// The first one, with what it takes of a budget; up to `most` may join it.
-    pub fn new(first: Session, file: Bytes, threads: usize, most: usize, share: Share) -> Arc<Self> {
+    /// The first ones, with what they take of a budget; others may join them until there are `most`.
+    pub fn new(
+        first: Vec<Session>,
+        file: Bytes,
+        execution: Execution,
+        most: usize,
+        share: Share,
+    ) -> Arc<Self> {
+        let count = first.len();
         Arc::new(Self {
             file,
-            threads,
+            execution,
             most,
-            idle: Mutex::new(vec![first]),
-            turns: Arc::new(Semaphore::new(1)),
-            opened: AtomicUsize::new(1),
+            idle: Mutex::new(first),
+            turns: Arc::new(Semaphore::new(count)),
+            opened: AtomicUsize::new(count),
             shares: Mutex::new(vec![share]),
         })
     }
@@ -78,6 +91,11 @@ impl Sessions {
         let permit = self.turns.clone().acquire_owned().await.ok();
         let turn = permit.and_then(|permit| self.turn(permit));
         turn.ok_or_else(|| Status::internal("no session is idle though it is this one's turn"))
+    }
+
+    /// How many there may be.
+    pub fn most(&self) -> usize {
+        self.most
     }
 
     /// Bytes of memory that they take.
@@ -114,7 +132,7 @@ impl Sessions {
             return;
         };
         let sessions = self.clone();
-        tokio::task::spawn_blocking(move || match open(&sessions.file, sessions.threads) {
+        tokio::task::spawn_blocking(move || match open(&sessions.file, &sessions.execution) {
             Ok(session) => sessions.add(session, share),
             Err(reason) => {
                 sessions.opened.fetch_sub(1, Ordering::Relaxed);

@@ -6,7 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tonic::Status;
 
 use super::budget::{Budget, Share};
-use super::model::{Limits, Model};
+use super::model::{Limits, Model, Opened};
+use super::queue::Batching;
 use super::signature::Signature;
 
 /// The loaded models.
@@ -36,8 +37,27 @@ impl ModelStore {
     }
 
     /// How models are run.
-    pub fn limits(&self) -> Limits {
-        self.limits
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Adds a model that is opened, with all its instances where it has a group of them; the bytes that it takes.
+    pub async fn add(
+        &self,
+        opened: Opened,
+        instances: Option<usize>,
+        batching: Option<Batching>,
+    ) -> Result<u64, String> {
+        let Some(count) = instances else {
+            let share = self.room(opened.takes).await?;
+            return Ok(self.insert(Model::new(opened, share, &self.limits, batching)));
+        };
+        let room = self.room(opened.takes.saturating_mul(count as u64)).await;
+        let share = room.map_err(|reason| format!("with {count} instances {reason}"))?;
+        let opened = tokio::task::spawn_blocking(move || opened.with_instances(count))
+            .await
+            .unwrap_or_else(|e| Err(format!("could not be loaded: {e}")))?;
+        Ok(self.insert(Model::new(opened, share, &self.limits, batching)))
     }
 
     /// Room for a model that takes so many bytes; the least recently used ones give way. Those that still answer are waited
@@ -95,8 +115,9 @@ impl ModelStore {
         slots.iter().map(|slot| slot.model.clone()).collect()
     }
 
-    /// Adds a model in the place of one of the same name and version; requests under way end on the old one.
-    pub fn insert(&self, model: Model) {
+    /// Adds a model in the place of one of the same name and version; requests under way end on the old one. Its bytes.
+    fn insert(&self, model: Model) -> u64 {
+        let bytes = model.bytes();
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
         let slot = Slot {
             model: Arc::new(model),
@@ -111,6 +132,7 @@ impl ModelStore {
         if beyond {
             self.remove_oldest();
         }
+        bytes
     }
 
     /// Forgets a model's version, or all of them when `version` is empty.

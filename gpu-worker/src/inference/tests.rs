@@ -10,6 +10,7 @@ use super::budget::{Budget, resident};
 use super::model::{Limits, Model, Opened};
 use super::proto::model_infer_request::InferInputTensor;
 use super::proto::{InferTensorContents, ModelInferRequest};
+use super::provider::{Execution, Provider};
 use super::queue::Batching;
 use super::runtime;
 use super::store::ModelStore;
@@ -40,13 +41,13 @@ fn opened(version: &str, file: Bytes) -> Option<Opened> {
         eprintln!("skipped: {reason}");
         return None;
     }
-    Some(Opened::open("table", version, file, 1).unwrap())
+    Some(Opened::open("table", version, file, Execution::cpu(1)).unwrap())
 }
 
 fn model(batching: Option<Batching>) -> Option<Arc<Model>> {
     let share = Budget::new(1 << 30).try_take(1).unwrap();
     let opened = opened("1", table(TABLE))?;
-    Some(Arc::new(Model::new(opened, share, Limits::default(), batching)))
+    Some(Arc::new(Model::new(opened, share, &Limits::default(), batching)))
 }
 
 fn asking(at: &[i64]) -> ModelInferRequest {
@@ -162,11 +163,11 @@ async fn models_beyond_the_memory_unload_the_one_that_was_not_used_for_longest()
     };
     let store = ModelStore::new(limits);
     for version in ["1", "2", "3"] {
-        let Some(opened) = opened(version, table(TABLE)) else {
+        let Some(mut opened) = opened(version, table(TABLE)) else {
             return;
         };
-        let share = store.room(4 << 20).await.unwrap();
-        store.insert(Model::new(opened, share, limits, None));
+        opened.takes = 4 << 20;
+        store.add(opened, None, None).await.unwrap();
         store.get("table", "1").unwrap();
     }
     assert_eq!(store.versions("table"), ["1", "3"]);
@@ -183,16 +184,14 @@ async fn loading_and_unloading_leaves_nothing_behind() {
     const NUMBERS: usize = 2 << 20;
     const SLACK: u64 = 256 << 20;
     let file = table(NUMBERS);
-    let limits = Limits::default();
-    let store = ModelStore::new(limits);
+    let store = ModelStore::new(Limits::default());
     let mut first = 0;
     for round in 0..60 {
         let Some(opened) = opened("1", file.clone()) else {
             return;
         };
         assert!(opened.takes >= 2 * 4 * NUMBERS as u64, "{}", opened.takes);
-        let share = store.room(opened.takes).await.unwrap();
-        store.insert(Model::new(opened, share, limits, None));
+        store.add(opened, None, None).await.unwrap();
         let model = store.get("table", "1").unwrap();
         assert_eq!(found(&model, &[9]).await.unwrap(), [9.0]);
         drop(model);
@@ -203,4 +202,81 @@ async fn loading_and_unloading_leaves_nothing_behind() {
     }
     let grown = resident().saturating_sub(first);
     assert!(grown < SLACK, "{grown} bytes more than after the first rounds");
+}
+
+#[tokio::test]
+async fn an_instance_that_is_busy_holds_up_no_other_and_there_are_no_more_than_the_group_has() {
+    let batching = Batching {
+        most: 2,
+        delay: NEVER,
+    };
+    for batching in [None, Some(batching)] {
+        let Some(opened) = opened("1", table(TABLE)) else {
+            return;
+        };
+        let store = ModelStore::new(Limits::default());
+        store.add(opened, Some(2), batching).await.unwrap();
+        let model = store.get("table", "1").unwrap();
+        let busy = model.sessions().try_take().unwrap();
+        // The second instance answers two requests, or a batch of two, while the first one computes.
+        let (one, other) = tokio::join!(found(&model, &[3]), found(&model, &[5]));
+        assert_eq!((one.unwrap(), other.unwrap()), (vec![3.0], vec![5.0]));
+        let told = model.statistics().told("table", "1");
+        assert_eq!(told.execution_count, if batching.is_some() { 1 } else { 2 });
+        let second = model.sessions().take().await.unwrap();
+        assert!(futures::poll!(Box::pin(model.sessions().take())).is_pending());
+        assert!(model.sessions().try_take().is_none());
+        drop((busy, second));
+    }
+}
+
+#[tokio::test]
+async fn memory_is_counted_for_every_instance() {
+    const TAKES: u64 = 4 << 20;
+    let store = ModelStore::new(Limits {
+        memory: 10 << 20,
+        ..Limits::default()
+    });
+    for (version, instances, bytes) in [
+        ("1", Some(2), 2 * TAKES),
+        ("2", Some(1), TAKES),
+        ("3", None, TAKES),
+    ] {
+        let Some(mut opened) = opened(version, table(TABLE)) else {
+            return;
+        };
+        opened.takes = TAKES;
+        assert_eq!(store.add(opened, instances, None).await, Ok(bytes));
+    }
+    assert_eq!(store.versions("table"), ["2", "3"], "both instances gave way");
+    let Some(mut opened) = opened("4", table(TABLE)) else {
+        return;
+    };
+    opened.takes = TAKES;
+    let refused = store.add(opened, Some(3), None).await.unwrap_err();
+    assert_eq!(
+        refused,
+        "with 3 instances takes 12582912 bytes of memory, allowed are 10485760 for all models"
+    );
+}
+
+/// The library that the set-up makes has no providers but that of the CPU; one that has more leaves nothing to show here.
+#[tokio::test]
+async fn a_provider_that_the_library_lacks_is_told_and_the_cpu_takes_its_place_where_it_may() {
+    let with = |providers: &[Provider]| {
+        let execution = Execution {
+            threads: 1,
+            providers: providers.to_vec(),
+        };
+        Opened::open("table", "1", table(TABLE), execution)
+    };
+    let alone = match runtime::environment().map(|_| with(&[Provider::Tensorrt])) {
+        Ok(Err(alone)) if alone.contains("is not in the ONNX Runtime library") => alone,
+        _ => return eprintln!("skipped: no library, or one with TensorRT"),
+    };
+    assert_eq!(
+        alone,
+        "cannot be computed: execution provider `tensorrt` is not in the ONNX Runtime library at hand, which has `cpu`"
+    );
+    assert!(with(&[Provider::Tensorrt, Provider::Cuda, Provider::Cpu]).is_ok());
 }

@@ -7,6 +7,7 @@ use crate::inference::budget::Budget;
 use crate::inference::model::{Limits, Model, Opened};
 use crate::inference::proto::ModelInferRequest;
 use crate::inference::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use crate::inference::provider::Execution;
 use crate::inference::runtime;
 use crate::train::rng::Rng;
 use crate::train::scaling;
@@ -99,9 +100,15 @@ fn load_file(file: &[u8]) -> Option<Model> {
         return None;
     }
     let limits = Limits::default();
-    let opened = Opened::open("ranker", "1", Bytes::copy_from_slice(file), limits.threads).unwrap();
+    let opened = Opened::open(
+        "ranker",
+        "1",
+        Bytes::copy_from_slice(file),
+        limits.execution.clone(),
+    )
+    .unwrap();
     let share = Budget::new(limits.memory).try_take(opened.takes).unwrap();
-    Some(Model::new(opened, share, limits, None))
+    Some(Model::new(opened, share, &limits, None))
 }
 
 async fn scores(model: &Model, request: ModelInferRequest) -> Vec<f32> {
@@ -295,7 +302,8 @@ async fn a_network_on_tabular_data_scores_as_in_training() {
 #[test]
 fn a_file_that_is_no_model_is_refused() {
     if runtime::environment().is_ok() {
-        let reason = Opened::open("ranker", "1", Bytes::from_static(b"not onnx"), 1).unwrap_err();
+        let reason =
+            Opened::open("ranker", "1", Bytes::from_static(b"not onnx"), Execution::cpu(1)).unwrap_err();
         assert!(reason.contains("is not a usable ONNX file"), "{reason}");
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use ort::session::Session as Onnx;
 
+use crate::inference::provider::Execution;
 use crate::inference::signature::Signature;
 use crate::inference::tensors::Elements;
 use crate::inference::{runtime, sessions};
@@ -28,7 +29,7 @@ impl Scorer {
         runtime::environment().map_err(JobError::Transient)?;
         let invalid =
             |reason: String| JobError::Invalid(format!("model `{name}` version `{version}`: {reason}"));
-        let session = sessions::open(file, threads).map_err(invalid)?;
+        let session = sessions::open(file, &Execution::cpu(threads)).map_err(invalid)?;
         let signature = Signature::of(name, version, &session).map_err(invalid)?;
         Ok(Self {
             session: RefCell::new(session),

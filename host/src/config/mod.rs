@@ -169,8 +169,26 @@ pub struct InferenceConfig {
     pub invocations: Option<String>,
     /// Whether `/metrics` tells of models under Triton's names as well.
     pub triton_metrics: bool,
-    /// Models whose requests are run together, by their names.
-    pub models: BTreeMap<String, Batching>,
+    /// How workers run models, by their names.
+    pub models: BTreeMap<String, ModelConfig>,
+}
+
+/// How workers run a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// How its requests are run together, if they are.
+    pub batching: Option<Batching>,
+    /// Its instances; without them there are as many as requests have use for.
+    pub instances: Option<InstanceGroup>,
+}
+
+/// The instances of a model in each worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InstanceGroup {
+    /// How many.
+    pub count: usize,
+    /// Where, in Triton's words.
+    pub kind: &'static str,
 }
 
 /// How requests of a model are run together.
@@ -191,6 +209,8 @@ pub struct WorkerConfig {
     pub program: Option<PathBuf>,
     /// The ONNX Runtime library that it uses.
     pub onnxruntime: Option<PathBuf>,
+    /// What that computes with, the first preferred.
+    pub execution_providers: Vec<&'static str>,
     /// What jobs of kind `train.command` may run in it, by name: a program and its arguments.
     pub commands: BTreeMap<String, Vec<String>>,
     /// The token of workers; made anew at each start by default.
@@ -316,15 +336,13 @@ fn read(from: &mut Reader) -> Config {
             requests_per_worker: from.count("inference.requests_per_worker", 8, 1..=100_000),
             invocations: from.text("inference.invocations"),
             triton_metrics: from.flag("inference.triton_metrics", false),
-            models: from.tables("inference.models", |inner| Batching {
-                max_batch_size: inner.count("max_batch_size", 32, 2..=4096),
-                max_queue_delay: inner.duration("max_queue_delay", "0s", ("0s", "10s")),
-            }),
+            models: from.tables("inference.models", read_model),
         },
         worker: WorkerConfig {
             start: from.flag("worker.start", true),
             program: from.path("worker.program"),
             onnxruntime: from.path("worker.onnxruntime"),
+            execution_providers: from.words("worker.execution_providers", &["cpu", "cuda", "tensorrt"]),
             commands: from.commands("worker.commands"),
             token: from.secret("worker.token"),
             tls: read_worker_tls(from),
@@ -384,6 +402,23 @@ fn read_store(from: &mut Reader) -> StoreConfig {
     match kind {
         "aws" => StoreConfig::Aws(Box::new(settings)),
         _ => StoreConfig::Embedded((objects == "s3").then(|| Box::new(settings))),
+    }
+}
+
+fn read_model(from: &mut Reader) -> ModelConfig {
+    let grouped = from.has("instance_group");
+    let instances = InstanceGroup {
+        count: from.count("instance_group.count", 1, 1..=64),
+        kind: from.word("instance_group.kind", &["KIND_AUTO", "KIND_CPU", "KIND_GPU"]),
+    };
+    let together = !grouped || from.has("max_batch_size") || from.has("max_queue_delay");
+    let batching = Batching {
+        max_batch_size: from.count("max_batch_size", 32, 2..=4096),
+        max_queue_delay: from.duration("max_queue_delay", "0s", ("0s", "10s")),
+    };
+    ModelConfig {
+        batching: together.then_some(batching),
+        instances: grouped.then_some(instances),
     }
 }
 

@@ -91,6 +91,27 @@ impl Reader {
         })
     }
 
+    /// Some of some words, in their order; the first alone where there is none.
+    pub(super) fn words(&mut self, path: &str, allowed: &[&'static str]) -> Vec<&'static str> {
+        let default = allowed.first().copied().into_iter().collect();
+        let Some(found) = self.take(path) else {
+            return default;
+        };
+        let known = |word: &Value| {
+            allowed
+                .iter()
+                .copied()
+                .find(|known| word.as_str() == Some(*known))
+        };
+        let listed = found.as_array().filter(|list| !list.is_empty());
+        let words = listed.and_then(|list| list.iter().map(known).collect::<Option<Vec<_>>>());
+        words.unwrap_or_else(|| {
+            let words: Vec<String> = allowed.iter().map(|word| format!("`\"{word}\"`")).collect();
+            let expected = format!("a list of {}", words.join(", "));
+            self.wrong(path, &found, &expected).unwrap_or(default)
+        })
+    }
+
     /// A text that has to be there.
     pub(super) fn needed(&mut self, path: &str, why: &str) -> String {
         let present = self.has(path);
@@ -128,7 +149,7 @@ impl Reader {
         None
     }
 
-    fn has(&self, path: &str) -> bool {
+    pub(super) fn has(&self, path: &str) -> bool {
         let found = match path.split_once('.') {
             None => self.table.get(path),
             Some((section, key)) => self.table.get(section).and_then(|section| section.get(key)),

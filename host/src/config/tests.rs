@@ -187,6 +187,36 @@ fn the_files_of_tls_between_host_and_workers_go_together() {
 }
 
 #[test]
+fn models_are_run_as_their_tables_say() {
+    let parse = |text: &str| Config::parse(text, "t.toml");
+    let text = "[inference.models.a]\nmax_queue_delay = \"1ms\"\n\
+        [inference.models.b]\ninstance_group = { count = 2, kind = \"KIND_GPU\" }\n\
+        [inference.models.c]\nmax_batch_size = 8\ninstance_group = {}\n\
+        [worker]\nexecution_providers = [\"tensorrt\", \"cpu\"]\n";
+    let config = parse(text).unwrap();
+    assert_eq!(config.worker.execution_providers, ["tensorrt", "cpu"]);
+    let models = config.inference.models;
+    let rows = |name: &str| models[name].batching.map(|batching| batching.max_batch_size);
+    let group = |name: &str| models[name].instances.map(|group| (group.count, group.kind));
+    assert_eq!((rows("a"), group("a")), (Some(32), None));
+    assert_eq!((rows("b"), group("b")), (None, Some((2, "KIND_GPU"))));
+    assert_eq!((rows("c"), group("c")), (Some(8), Some((1, "KIND_AUTO"))));
+
+    let text = "[inference.models.a]\ninstance_group = { count = 65, kind = \"GPU\", gpus = 1 }\n\
+        [worker]\nexecution_providers = [\"tpu\"]\n";
+    let message = parse(text).unwrap_err().to_string();
+    for part in [
+        "`inference.models.a.instance_group.count` is `65`, expected a number from 1 to 64",
+        "`inference.models.a.instance_group.kind` is `\"GPU\"`, expected `\"KIND_AUTO\"` or `\"KIND_CPU\"` or",
+        "`inference.models.a.instance_group.gpus` is not known, allowed are",
+        "`worker.execution_providers` is `[\"tpu\"]`, expected a list of `\"cpu\"`, `\"cuda\"`, `\"tensorrt\"`",
+    ] {
+        assert!(message.contains(part), "missing: {part}\n{message}");
+    }
+    assert_eq!(message.lines().count(), 4, "{message}");
+}
+
+#[test]
 fn a_file_that_is_no_toml_names_the_line() {
     let message = Config::parse("drain = \"1s\"\n[gateway\n", "t.toml")
         .unwrap_err()

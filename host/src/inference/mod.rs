@@ -34,7 +34,7 @@ use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
 use crate::api::metrics::HostMetrics;
-use crate::config::Batching;
+use crate::config::ModelConfig;
 pub use asked::give_key;
 use asked::{Asked, take_key, traced};
 pub use failure::Failure;
@@ -102,8 +102,8 @@ pub struct WorkerPool {
     load: Load,
     /// The places of copies for shadows.
     shadows: Arc<Semaphore>,
-    /// Of models by their names.
-    batching: BTreeMap<String, Batching>,
+    /// How models are run, by their names.
+    models: BTreeMap<String, ModelConfig>,
     patience: Patience,
     metrics: Arc<HostMetrics>,
     spans: Spans,
@@ -114,7 +114,7 @@ impl WorkerPool {
     pub fn new(
         store: Arc<dyn Store>,
         patience: Patience,
-        batching: BTreeMap<String, Batching>,
+        models: BTreeMap<String, ModelConfig>,
         trust: Option<Trust>,
         metrics: Arc<HostMetrics>,
         spans: Spans,
@@ -130,7 +130,7 @@ impl WorkerPool {
             load: Load::default(),
             shadows: Arc::new(Semaphore::new(shadow::MOST)),
             patience,
-            batching,
+            models,
             metrics,
             spans,
         })
@@ -436,7 +436,10 @@ impl WorkerPool {
             answer = ask(member.client()).await;
             if answer.as_ref().is_err_and(unknown) {
                 self.allow(resolved);
-                let load = wire::load(resolved, self.batching.get(&resolved.name));
+                let load = wire::load(
+                    resolved,
+                    self.models.get(&resolved.name).copied().unwrap_or_default(),
+                );
                 member.client().repository_model_load(traced(load)).await?;
                 answer = ask(member.client()).await;
             }

@@ -12,7 +12,7 @@ use super::open_inference::{
     ModelInferRequest, ModelInferResponse, ModelRepositoryParameter, RepositoryModelLoadRequest,
 };
 use super::resolve::Resolved;
-use crate::config::Batching;
+use crate::config::ModelConfig;
 
 pub(super) fn request(tensors: Vec<Tensor>) -> ModelInferRequest {
     let mut request = ModelInferRequest::default();
@@ -32,8 +32,8 @@ pub(super) fn request(tensors: Vec<Tensor>) -> ModelInferRequest {
     request
 }
 
-/// Asks for a model, and for how its requests are to be run together, if they are.
-pub(super) fn load(resolved: &Resolved, batching: Option<&Batching>) -> RepositoryModelLoadRequest {
+/// Asks for a model, and tells how it is to be run, where that is configured.
+pub(super) fn load(resolved: &Resolved, config: ModelConfig) -> RepositoryModelLoadRequest {
     let text = |text: String| ModelRepositoryParameter {
         parameter_choice: Some(ParameterChoice::StringParam(text)),
     };
@@ -50,7 +50,13 @@ pub(super) fn load(resolved: &Resolved, batching: Option<&Batching>) -> Reposito
     if let Some(sha256) = &resolved.sha256 {
         parameters.insert("sha256".to_owned(), text(sha256.clone()));
     }
-    if let Some(batching) = batching {
+    if let Some(instances) = config.instances {
+        let count = number(instances.count as u64);
+        parameters.insert("instance_group_count".to_owned(), count);
+        let kind = text(instances.kind.to_owned());
+        parameters.insert("instance_group_kind".to_owned(), kind);
+    }
+    if let Some(batching) = config.batching {
         let delay = batching.max_queue_delay.as_micros();
         let delay = u64::try_from(delay).unwrap_or(u64::MAX);
         parameters.insert(

@@ -132,6 +132,23 @@ async fn metrics_tell_what_requests_of_each_model_took() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn instances_answer_where_they_are_said_to_be_and_nowhere_else() -> Result<()> {
+    let scene = Scene::new()?;
+    let config = "[inference.models.sums]\ninstance_group = { count = 2, kind = \"KIND_CPU\" }\n\
+        [inference.models.types]\ninstance_group = { kind = \"KIND_GPU\" }\n";
+    let host = host_with_models(&scene, config).await?;
+    let one =
+        json!({ "inputs": [{ "name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4] }] });
+    let answer = host.api.post("/v2/models/sums/infer", &one).await?;
+    assert_eq!(answer["outputs"][0]["data"], json!([10.0]), "{answer}");
+    let (status, text) = host.api.get_raw("/v2/models/types").await?;
+    assert_eq!(status, 503, "{text}");
+    let reason = "has instances of `KIND_GPU`, and the execution providers of this worker are `cpu`";
+    assert!(text.contains(reason), "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mlflows_clients_score_rows_in_every_form() -> Result<()> {
     let scene = Scene::new()?;
     let host = host_with_models(&scene, "[inference]\ninvocations = \"sums\"\n").await?;
