@@ -1,5 +1,7 @@
 //! The devices a worker has.
 
+use std::process::Command;
+
 use serde::Serialize;
 
 use crate::train::fields::DeviceChoice;
@@ -13,23 +15,21 @@ pub struct Device {
     pub memory_bytes: u64,
 }
 
-/// What this worker can train on.
+/// What this worker can train on: the CPU, and every NVIDIA device that it may use.
 pub fn list() -> Vec<Device> {
-    let mut devices = vec![Device {
+    let cpu = Device {
         kind: "cpu",
         memory_bytes: system_memory(),
-    }];
-    if has_cuda() {
-        devices.push(Device {
-            kind: "cuda",
-            memory_bytes: 0,
-        });
-    }
-    devices
+    };
+    let cuda = cuda_memories().into_iter().map(|memory_bytes| Device {
+        kind: "cuda",
+        memory_bytes,
+    });
+    std::iter::once(cpu).chain(cuda).collect()
 }
 
-/// The device for a job, never [`DeviceChoice::Auto`]; the error says why there is none.
-pub fn choose(asked: DeviceChoice) -> Result<DeviceChoice, String> {
+/// The device for a job, never [`DeviceChoice::Auto`], of which it wants so many; the error says why they are not there.
+pub fn choose(asked: DeviceChoice, replicas: usize) -> Result<DeviceChoice, String> {
     match asked {
         DeviceChoice::Cuda if !cfg!(feature = "cuda") => Err(
             "`device` is `cuda`, but this worker was built without the cargo feature `cuda`; allowed are `cpu` and `auto`"
@@ -38,14 +38,67 @@ pub fn choose(asked: DeviceChoice) -> Result<DeviceChoice, String> {
         DeviceChoice::Cuda if !has_cuda() => {
             Err("`device` is `cuda`, but this machine has no NVIDIA device (`/dev/nvidiactl`)".to_owned())
         }
-        DeviceChoice::Auto if has_cuda() => Ok(DeviceChoice::Cuda),
-        DeviceChoice::Auto => Ok(DeviceChoice::Cpu),
-        chosen => Ok(chosen),
+        DeviceChoice::Cuda | DeviceChoice::Auto if has_cuda() => enough(replicas, cuda_memories().len()),
+        _ => Ok(DeviceChoice::Cpu),
     }
+}
+
+/// A gang on CUDA needs as many devices; one replica is left to what the driver says of them.
+fn enough(replicas: usize, there: usize) -> Result<DeviceChoice, String> {
+    match replicas <= there.max(1) {
+        true => Ok(DeviceChoice::Cuda),
+        false => Err(format!(
+            "`replicas` is {replicas}, but this machine has {there} NVIDIA devices that the worker may use"
+        )),
+    }
+}
+
+/// The first devices, so many.
+#[cfg(feature = "cuda")]
+pub fn cuda(count: usize) -> Vec<burn::backend::cuda::CudaDevice> {
+    (0..count).map(burn::backend::cuda::CudaDevice::new).collect()
 }
 
 fn has_cuda() -> bool {
     cfg!(feature = "cuda") && std::path::Path::new("/dev/nvidiactl").exists()
+}
+
+/// The memory of every NVIDIA device that this process may use; 0 where the driver's own program does not tell.
+fn cuda_memories() -> Vec<u64> {
+    if !has_cuda() {
+        return Vec::new();
+    }
+    let query = ["--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"];
+    let told = Command::new("nvidia-smi").args(query).output();
+    let told = told.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let memories = memories(&told.unwrap_or_default(), visible.as_deref());
+    match memories.is_empty() {
+        true => vec![0],
+        false => memories,
+    }
+}
+
+/// The memories in what `nvidia-smi` told, in bytes: those of the devices that are visible, in their order.
+fn memories(told: &str, visible: Option<&str>) -> Vec<u64> {
+    let devices = told.lines().filter_map(|line| {
+        let mut fields = line.split(',').map(str::trim);
+        let (index, uuid) = (fields.next()?, fields.next()?);
+        let mebibytes: u64 = fields.next()?.parse().ok()?;
+        Some((index, uuid, mebibytes << 20))
+    });
+    let devices: Vec<_> = devices.collect();
+    let Some(visible) = visible else {
+        return devices.iter().map(|device| device.2).collect();
+    };
+    // As CUDA reads it: indices or beginnings of names, up to the first that is not there.
+    let find = |name: &str| {
+        let named = |device: &&(&str, &str, u64)| {
+            device.0 == name || (name.starts_with("GPU-") && device.1.starts_with(name))
+        };
+        devices.iter().find(named).map(|device| device.2)
+    };
+    visible.split(',').map(str::trim).map_while(find).collect()
 }
 
 /// The bytes of memory of this machine; 0 where unknown.
@@ -70,13 +123,31 @@ mod tests {
         if has_cuda() {
             return;
         }
-        let refused = choose(DeviceChoice::Cuda).unwrap_err();
+        let refused = choose(DeviceChoice::Cuda, 1).unwrap_err();
         let why = match cfg!(feature = "cuda") {
             true => "no NVIDIA device",
             false => "cargo feature `cuda`",
         };
         assert!(refused.contains(why), "{refused}");
-        assert_eq!(choose(DeviceChoice::Auto), Ok(DeviceChoice::Cpu));
+        assert_eq!(choose(DeviceChoice::Auto, 4), Ok(DeviceChoice::Cpu));
         assert_eq!(list().first().map(|device| device.kind), Some("cpu"));
+    }
+
+    #[test]
+    fn a_gang_needs_as_many_devices_as_it_has_replicas() {
+        let refused = enough(4, 2).unwrap_err();
+        assert!(refused.contains("is 4, but this machine has 2 NVIDIA"), "{refused}");
+        assert_eq!((enough(2, 2), enough(1, 0)), (Ok(DeviceChoice::Cuda), Ok(DeviceChoice::Cuda)));
+    }
+
+    #[test]
+    fn devices_are_those_that_the_process_may_see() {
+        let told = "0, GPU-8f1c, 81559\n1, GPU-22aa, 81559\n2, GPU-7b00, 24576\n";
+        let (large, small) = (81_559 << 20, 24_576 << 20);
+        assert_eq!(memories(told, None), [large, large, small]);
+        assert_eq!(memories(told, Some("2, 0")), [small, large]);
+        assert_eq!(memories(told, Some("GPU-7b,9,1")), [small]);
+        assert_eq!(memories(told, Some("")), [0; 0]);
+        assert_eq!(memories("", None), [0; 0]);
     }
 }

@@ -65,6 +65,12 @@ impl Job {
         self
     }
 
+    /// Leaves it to workers that have so many such devices, from 1 to 64.
+    pub fn devices(mut self, count: u32) -> Self {
+        self.terms().devices = Some(count);
+        self
+    }
+
     /// How long it may take from its first lease, all attempts together.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.terms().timeout_ms = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
@@ -88,6 +94,7 @@ impl Job {
             priority: 0,
             device: None,
             memory: None,
+            devices: None,
             timeout_ms: None,
             attempts: None,
         })

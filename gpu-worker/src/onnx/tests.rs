@@ -20,7 +20,8 @@ use crate::train::{epochs, mlp, tabular, trees};
 /// A model of a few steps, as a file, with the trainer's own scores of `pairs` random rows.
 struct Case {
     file: Vec<u8>,
-    split: dataset::Split,
+    /// Of users and of items.
+    ids: [Vec<i64>; 2],
     raw: [Vec<f32>; 2],
     expected: Vec<f32>,
 }
@@ -33,7 +34,7 @@ fn case(pairs: usize) -> Case {
     let mut rng = Rng::derive(&[99]);
     // Ids from -10 to 49: some known, some not.
     let mut ids = || -> Vec<i64> { (0..pairs).map(|_| rng.below(60) as i64 - 10).collect() };
-    let (user_id, item_id) = (ids(), ids());
+    let ids = [ids(), ids()];
     let raw = [2, 1].map(|width| {
         (0..pairs * width)
             .map(|_| rng.normal() * 4.0 + 0.5)
@@ -43,17 +44,17 @@ fn case(pairs: usize) -> Case {
     scaling::normalise(&mut user, &manifest().normalisation.user);
     scaling::normalise(&mut item, &manifest().normalisation.item);
     let split = dataset::Split {
-        user_id,
-        item_id,
-        label: vec![0.0; pairs],
-        user,
-        item,
+        user_id: ids[0].clone().into(),
+        item_id: ids[1].clone().into(),
+        label: vec![0.0; pairs].into(),
+        user: user.into(),
+        item: item.into(),
     };
-    let logits = trainer.logits(&Encoded::new(split.clone(), &set.users, &set.items));
+    let logits = trainer.logits(&Encoded::new(split, &set.users, &set.items).unwrap());
     let expected = logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
     Case {
         file: ranker(&config, &set, &trainer).to_onnx(),
-        split,
+        ids,
         raw,
         expected,
     }
@@ -65,7 +66,7 @@ fn bytes<T: Copy, const N: usize>(values: &[T], of: impl Fn(T) -> [u8; N]) -> By
 
 /// A request of `users` user rows and all items.
 fn request(case: &Case, users: usize) -> ModelInferRequest {
-    let items = case.split.item_id.len();
+    let items = case.ids[1].len();
     let tensor = |name: &str, datatype: &str, shape: &[usize]| InferInputTensor {
         name: name.to_owned(),
         datatype: datatype.to_owned(),
@@ -80,9 +81,9 @@ fn request(case: &Case, users: usize) -> ModelInferRequest {
             tensor("item_features", "FP32", &[items, 1]),
         ],
         raw_input_contents: vec![
-            bytes(&case.split.user_id[..users], i64::to_le_bytes),
+            bytes(&case.ids[0][..users], i64::to_le_bytes),
             bytes(&case.raw[0][..users * 2], f32::to_le_bytes),
-            bytes(&case.split.item_id, i64::to_le_bytes),
+            bytes(&case.ids[1], i64::to_le_bytes),
             bytes(&case.raw[1], f32::to_le_bytes),
         ],
         ..Default::default()
@@ -148,8 +149,8 @@ async fn one_user_is_scored_against_every_item() {
     let mut case = case(60);
     let Some(model) = load(&case) else { return };
     let broadcast = scores(&model, request(&case, 1)).await;
-    let (id, features) = (case.split.user_id[0], [case.raw[0][0], case.raw[0][1]]);
-    case.split.user_id.fill(id);
+    let (id, features) = (case.ids[0][0], [case.raw[0][0], case.raw[0][1]]);
+    case.ids[0].fill(id);
     case.raw[0] = features.repeat(60);
     assert_close(&broadcast, &scores(&model, request(&case, 60)).await);
 }
@@ -276,7 +277,7 @@ async fn a_network_on_tabular_data_scores_as_in_training() {
     let config = mlp::config::MlpConfig::parse(&config).unwrap();
     let [train, mut validation] = tables(&config.source);
     let (rows, request) = rows(200);
-    validation.features = rows.concat();
+    validation.features = rows.concat().into();
     let mut trainer = mlp::trainer::Trainer::<Autodiff<NdArray<f32>>>::new(
         config.clone(),
         train,

@@ -20,6 +20,9 @@ impl Location {
     }
 }
 
+/// Devices of one machine that may share a step.
+const MOST_REPLICAS: usize = 64;
+
 /// The device a job asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {
@@ -357,6 +360,11 @@ impl Fields {
                 DeviceChoice::Auto
             }
         }
+    }
+
+    /// How many devices share each step, by the key `replicas`.
+    pub fn replicas(&mut self) -> usize {
+        self.whole("replicas", 1, 1, MOST_REPLICAS)
     }
 
     /// All that was wrong, keys that nobody asked for included.

@@ -1,12 +1,15 @@
 //! Training: the kinds of job that make models, and what they share.
 //!
-//! What is shared stands here: [`fields`] of a configuration, [`columns`] and [`tabular`] rows of data sets, the loop
-//! over [`epochs`], [`metrics`], the one source of randomness [`rng`], and [`sealed`] checkpoints. Each kind has a folder
-//! of its own: [`two_tower`], [`mlp`], and [`trees`] has two.
+//! What is shared stands here: [`fields`] of a configuration, [`columns`] of Parquet files, each as a [`column`] that may be
+//! larger than memory, and [`tabular`] rows of data sets, the loop over [`epochs`], steps that a [`gang`] of devices shares,
+//! [`metrics`], the one source of randomness [`rng`], and [`sealed`] checkpoints. Each kind has a folder of its own:
+//! [`two_tower`], [`mlp`], and [`trees`] has two.
 
+pub mod column;
 pub mod columns;
 pub mod epochs;
 pub mod fields;
+pub mod gang;
 pub mod metrics;
 pub mod mlp;
 pub mod pace;

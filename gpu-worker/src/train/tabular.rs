@@ -5,10 +5,10 @@ use std::fs::File;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use serde_json::{Value, json};
 
-use super::columns::read_floats;
+use super::column::Column;
+use super::columns::{groups, read_floats, scatter};
 use super::fields::{ClassWeights, Fields, Location};
 use crate::jobs::session::{JobError, Session};
-use crate::train::fits;
 
 /// Features at most.
 const MOST_FEATURES: usize = 4096;
@@ -74,12 +74,12 @@ impl Source {
 }
 
 /// The rows of one split.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Rows {
     /// Features, row by row.
-    pub features: Vec<f32>,
+    pub features: Column<f32>,
     /// Labels, 0 or 1.
-    pub labels: Vec<f32>,
+    pub labels: Column<f32>,
     /// Features of a row.
     pub width: usize,
 }
@@ -102,6 +102,15 @@ impl Rows {
             .unwrap_or(&[])
     }
 
+    /// So many rows, all zeroes; the error says what could not be had for them.
+    fn sized(rows: usize, width: usize) -> Result<Self, String> {
+        Ok(Self {
+            features: Column::zeroed(rows.saturating_mul(width))?,
+            labels: Column::zeroed(rows)?,
+            width,
+        })
+    }
+
     /// Reads and checks a split.
     pub fn read(split: &str, file: File, source: &Source) -> Result<Self, JobError> {
         let wrong = |reason: String| JobError::Invalid(format!("`{split}.parquet` {reason}"));
@@ -116,35 +125,22 @@ impl Rows {
             .collect();
         let indices = find(&present, source).map_err(wrong)?;
         let width = source.features.len();
-        let bytes = metadata.num_rows().max(0) as u64 * (width as u64 + 1) * 4;
-        fits(
-            bytes,
-            &format!("`{split}.parquet`"),
-            "fewer rows or fewer `features`",
-        )?;
-        let mut rows = Self {
-            width,
-            ..Self::default()
-        };
-        for group in 0..reader.num_row_groups() {
+        let found = groups(reader.metadata());
+        let mut rows = Self::sized(found.last().map_or(0, |group| group.end), width)
+            .map_err(|reason| JobError::OutOfMemory(format!("`{split}.parquet` {reason}")))?;
+        for (group, at) in found.into_iter().enumerate() {
             let group = reader
                 .get_row_group(group)
                 .map_err(|error| unreadable(error.to_string()))?;
-            let count = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
             let column = |index: usize| {
                 let reader = group.get_column_reader(index).map_err(|error| error.to_string());
-                let read = reader.and_then(|reader| read_floats(reader, count));
+                let read = reader.and_then(|reader| read_floats(reader, at.len()));
                 read.map_err(|error| wrong(format!("column `{}` {error}", present[index])))
             };
-            rows.labels
-                .extend(column(indices.label)?.into_iter().map(|label| label as f32));
-            let start = rows.features.len();
-            rows.features.resize(start + count * width, 0.0);
+            scatter(column(indices.label)?, &mut rows.labels[at.clone()], 0, 1);
+            let into = &mut rows.features[at.start * width..at.end * width];
             for (offset, &index) in indices.features.iter().enumerate() {
-                let targets = rows.features[start..].iter_mut().skip(offset).step_by(width);
-                targets
-                    .zip(column(index)?)
-                    .for_each(|(target, value)| *target = value as f32);
+                scatter(column(index)?, into, offset, width);
             }
         }
         rows.check(source).map_err(wrong)?;

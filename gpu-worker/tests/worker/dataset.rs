@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parquet::column::writer::ColumnWriter;
+use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use tidegate_worker::onnx::ranker::Dense;
@@ -44,7 +45,38 @@ pub fn training_set() -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Rows of it.
+/// Features of a [`wide`] table.
+pub const WIDTH: usize = 48;
+
+/// A table of `f0` to `f47`, the first of which says what the `label` is.
+pub fn wide(rows: usize) -> Vec<u8> {
+    let names: String = (0..WIDTH).map(|at| format!("required float f{at};")).collect();
+    let schema = parse_message_type(&format!("message m {{ required float label; {names} }}")).unwrap();
+    let properties = WriterProperties::builder().set_dictionary_enabled(false).build();
+    let mut file = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut file, Arc::new(schema), Arc::new(properties)).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = |values: Vec<f32>| {
+        let mut column = group.next_column().unwrap().unwrap();
+        let ColumnWriter::FloatColumnWriter(out) = column.untyped() else {
+            panic!("no such column here")
+        };
+        out.write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+    };
+    let draw = |at: u64| -> Vec<f32> {
+        let mut rng = Rng::derive(&[at]);
+        (0..rows).map(|_| rng.uniform()).collect()
+    };
+    let label = draw(0).into_iter().map(|first| f32::from(u8::from(first > 0.5)));
+    column(label.collect());
+    (0..WIDTH as u64).for_each(|at| column(draw(at)));
+    group.close().unwrap();
+    writer.close().unwrap();
+    file
+}
+
+/// Rows of such a split.
 pub fn split(rows: usize, seed: u64) -> Vec<u8> {
     let mut rng = Rng::derive(&[seed]);
     let mut ids = |most: usize| -> Vec<i64> { (0..rows).map(|_| rng.below(most) as i64).collect() };

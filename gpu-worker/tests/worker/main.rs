@@ -118,6 +118,31 @@ async fn a_lease_that_is_lost_or_cancelled_drops_the_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_split_is_trained_on_without_being_held_in_memory() {
+    const ROWS: usize = 800_000;
+    let host = FakeHost::start().await;
+    for (name, rows) in [("train", ROWS), ("validation", 1000)] {
+        host.put_object(&format!("data/wide/{name}.parquet"), dataset::wide(rows));
+    }
+    let worker = Worker::spawn(&host);
+    let features: Vec<String> = (0..dataset::WIDTH).map(|at| format!("f{at}")).collect();
+    let config = json!({
+        "model": "wide", "dataset": {"bucket": "data", "prefix": "wide/"}, "output": {"bucket": "models", "prefix": "wide/"},
+        "features": features, "hidden": [8], "max_epochs": 1, "device": "cpu",
+    });
+    host.submit("wide", "train.mlp", config);
+    let mut most = 0;
+    while host.finished("wide").is_none() {
+        most = most.max(worker.anonymous_memory());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let outputs = host.outputs("wide").await;
+    assert!(outputs["metrics"]["validation"]["auc"].as_f64().unwrap() > 0.9, "{outputs}");
+    let split = (ROWS * dataset::WIDTH * 4) as u64;
+    assert!(most > 0 && most < split, "{most} bytes of memory for a split of {split}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_ends_with_its_parent_and_on_sigterm() {
     let host = host().await;
     let worker = Worker::spawn(&host);

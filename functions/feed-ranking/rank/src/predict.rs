@@ -8,7 +8,7 @@ use feed_ranking::rank::{Answer, Ask, BadRequest, Inputs, MAX_BODY, answer};
 use http_body_util::BodyExt;
 use spin_sdk::http::{Request, StatusCode};
 use tidegate_sdk::Error;
-use tidegate_sdk::inference::{Datatype, Response, Tensor, infer};
+use tidegate_sdk::inference::{Datatype, Response, Tensor, infer_for};
 
 use crate::respond::Reply;
 
@@ -44,7 +44,7 @@ async fn predict(request: Request) -> Result<Reply, Reply> {
     Ok(Reply::json(StatusCode::OK, body))
 }
 
-/// Asks the model in production.
+/// Asks the model in production; of two versions that share it, a user is always answered by one.
 pub(crate) async fn score(ask: &Ask, known: &Known) -> Result<Response, Error> {
     let now = ask.time.unwrap_or_else(now);
     let Inputs {
@@ -70,7 +70,7 @@ pub(crate) async fn score(ask: &Ask, known: &Known) -> Result<Response, Error> {
             item_features,
         ),
     ];
-    infer(MODEL, inputs).await
+    infer_for(MODEL, &ask.user_id.to_string(), inputs).await
 }
 
 async fn body(request: Request) -> Result<Bytes, Reply> {

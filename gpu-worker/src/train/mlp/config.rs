@@ -30,6 +30,8 @@ pub struct MlpConfig {
     pub seed: u64,
     /// Where to train (`device`, "auto").
     pub device: DeviceChoice,
+    /// How many devices share each step, or threads on the CPU (`replicas`, 1).
+    pub replicas: usize,
 }
 
 impl MlpConfig {
@@ -47,6 +49,7 @@ impl MlpConfig {
             patience: fields.whole("patience", 5, 1, 10_000),
             seed: fields.whole("seed", 42, 0, usize::MAX) as u64,
             device: fields.device(),
+            replicas: fields.replicas(),
         };
         fields.finish().map(|()| config)
     }
@@ -74,6 +77,7 @@ impl MlpConfig {
             "max_epochs": self.max_epochs,
             "patience": self.patience,
             "seed": self.seed,
+            "replicas": self.replicas,
             "class_weights": self.source.class_weights.parameter(),
         })
     }

@@ -23,20 +23,22 @@ pub const KIND: &str = "train.mlp";
 /// Runs a job to its outputs.
 pub fn run(config: &Value, session: &dyn Session) -> Result<Value, JobError> {
     let config = MlpConfig::parse(config).map_err(|mistakes| JobError::Invalid(mistakes.to_string()))?;
-    match devices::choose(config.device).map_err(JobError::Invalid)? {
+    match devices::choose(config.device, config.replicas).map_err(JobError::Invalid)? {
         #[cfg(feature = "cuda")]
-        DeviceChoice::Cuda => run_on::<Autodiff<burn::backend::Cuda>>(&config, session, Default::default()),
-        _ => run_on::<Autodiff<NdArray<f32>>>(&config, session, Default::default()),
+        DeviceChoice::Cuda => {
+            run_on::<Autodiff<burn::backend::Cuda>>(&config, session, devices::cuda(config.replicas))
+        }
+        _ => run_on::<Autodiff<NdArray<f32>>>(&config, session, vec![Default::default(); config.replicas]),
     }
 }
 
 fn run_on<B: AutodiffBackend>(
     config: &MlpConfig,
     session: &dyn Session,
-    device: B::Device,
+    devices: Vec<B::Device>,
 ) -> Result<Value, JobError> {
     let [train, validation] = config.source.read(session)?;
-    let mut trainer = Trainer::<B>::new(config.clone(), train, validation, device);
+    let mut trainer = Trainer::<B>::new(config.clone(), train, validation, devices);
     let mut state = trainer.resume(session)?;
     let measured = epochs::train(&mut trainer, &mut state, &config.plan(epochs::pace()), session)?;
     let model = written(session, &config.source.output, trainer.exported().to_onnx())?;

@@ -26,7 +26,8 @@ fn config(more: Value) -> Value {
 fn train(config: &Value, session: &MemorySession, pace: Pace) -> Result<(Measured, Vec<u8>), JobError> {
     let config = MlpConfig::parse(config).unwrap();
     let [train, validation] = config.source.read(session)?;
-    let mut trainer = Trainer::<Cpu>::new(config.clone(), train, validation, Default::default());
+    let devices = vec![Default::default(); config.replicas];
+    let mut trainer = Trainer::<Cpu>::new(config.clone(), train, validation, devices);
     let mut state = trainer.resume(session)?;
     let measured = epochs::train(&mut trainer, &mut state, &config.plan(pace), session)?;
     Ok((
@@ -80,6 +81,16 @@ fn training_interrupted_at_any_step_ends_in_the_same_bits() {
 }
 
 #[test]
+fn replicas_that_share_each_step_learn_the_same_and_end_in_the_same_bits_each_time() {
+    let gang = config(json!({"replicas": 3, "batch_size": 100}));
+    let session = || MemorySession::with_tables([2000, 600]);
+    let (measured, model) = train(&gang, &session(), Pace::Steps(1000)).unwrap();
+    assert!(measured.validation_auc > 0.87, "{measured:?}");
+    let again = train(&gang, &session(), Pace::Steps(1000)).unwrap();
+    assert!(measured == again.0 && model == again.1);
+}
+
+#[test]
 fn another_seed_ends_elsewhere_and_the_same_one_in_the_same_bits() {
     let model = |seed: u64| {
         let config = config(json!({"max_epochs": 2, "seed": seed}));
@@ -97,7 +108,7 @@ fn another_seed_ends_elsewhere_and_the_same_one_in_the_same_bits() {
 
 #[test]
 fn every_mistake_is_told_at_once() {
-    let wrong = config(json!({"hidden": [], "dropout": 1, "label": "", "layers": 3, "batch_size": 1}));
+    let wrong = config(json!({"hidden": [], "dropout": 1, "label": "", "layers": 3, "batch_size": 1, "replicas": 65}));
     let told = MlpConfig::parse(&wrong).unwrap_err().to_string();
     for part in [
         "`hidden`: found []",
@@ -105,6 +116,7 @@ fn every_mistake_is_told_at_once() {
         "`label`: found \"\"",
         "unknown key `layers`",
         "`batch_size`: found 1",
+        "`replicas`: found 65, allowed is a whole number from 1 to 64",
     ] {
         assert!(told.contains(part), "`{part}` is not in: {told}");
     }

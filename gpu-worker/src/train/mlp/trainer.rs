@@ -1,22 +1,24 @@
 //! What a step of the network is, and what is kept of it.
 
+use std::ops::Range;
+
 use burn::module::{AutodiffModule, Module};
 use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::{AdamW, AdamWConfig, GradientsParams, Optimizer};
+use burn::optim::{AdamW, AdamWConfig, Optimizer};
 use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder};
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::backend::AutodiffBackend;
 
 use super::config::MlpConfig;
 use super::network::Network;
 use crate::jobs::session::{JobError, Session};
 use crate::onnx::tabular::DenseNet;
 use crate::train::epochs::{Learner, Place, State, resumed};
+use crate::train::gang::{Gang, Part};
 use crate::train::rng::Rng;
 use crate::train::scaling::{Scaling, normalise};
 use crate::train::sealed::{Reader, Writer};
 use crate::train::tabular::Rows;
-use crate::train::tensors::{dropout_mask, numbers, row_losses, transient};
+use crate::train::tensors::{dropout_mask, lines, matrix, numbers, row_losses, transient, vector};
 
 const MAGIC: &[u8] = b"tidegate mlp checkpoint 1\n";
 /// Rows scored at a time outside training.
@@ -27,7 +29,7 @@ type Recorded = BinBytesRecorder<FullPrecisionSettings>;
 /// A training run.
 pub struct Trainer<B: AutodiffBackend> {
     config: MlpConfig,
-    device: B::Device,
+    gang: Gang<B, Network<B>>,
     train: Rows,
     validation: Rows,
     scaling: Scaling,
@@ -38,22 +40,41 @@ pub struct Trainer<B: AutodiffBackend> {
     best: Vec<u8>,
 }
 
+/// What one replica learns of a step.
+struct Share {
+    features: Vec<f32>,
+    labels: Vec<f32>,
+    /// How much each row counts.
+    weights: Vec<f32>,
+    /// Dropout masks, one a hidden layer, or none.
+    masks: Vec<Vec<f32>>,
+    /// How much of the step it is.
+    part: f32,
+}
+
 impl<B: AutodiffBackend> Trainer<B> {
-    /// A fresh run over rows as they were read.
-    pub fn new(config: MlpConfig, mut train: Rows, mut validation: Rows, device: B::Device) -> Self {
+    /// A fresh run over rows as they were read; of no devices, on the default one.
+    pub fn new(
+        config: MlpConfig,
+        mut train: Rows,
+        mut validation: Rows,
+        devices: Vec<B::Device>,
+    ) -> Self {
         let scaling = Scaling::fit(&train.features, train.width);
         normalise(&mut train.features, &scaling);
         normalise(&mut validation.features, &scaling);
+        let network = |device: &B::Device| Network::new(train.width, &config.hidden, config.seed, device);
+        let gang = Gang::new(devices, network);
         Self {
             weights: config.source.class_weights.of(&train.labels),
-            model: Network::new(train.width, &config.hidden, config.seed, &device),
+            model: network(gang.first()),
             optimiser: AdamWConfig::new().with_weight_decay(config.weight_decay).init(),
             best: Vec::new(),
             train,
             validation,
             scaling,
+            gang,
             config,
-            device,
         }
     }
 
@@ -63,10 +84,10 @@ impl<B: AutodiffBackend> Trainer<B> {
         resumed(session, |content| {
             let mut sections = Reader::open(content, MAGIC)?;
             let state = State::read(sections.section()?, &fingerprint)?;
-            let load = |bytes: &[u8]| Recorder::<B>::load(&Recorded::default(), bytes.to_vec(), &self.device);
+            let device = self.gang.first();
+            let load = |bytes: &[u8]| Recorder::<B>::load(&Recorded::default(), bytes.to_vec(), device);
             let model = load(sections.section()?).map_err(|error| error.to_string())?;
-            let optimiser =
-                Recorder::<B>::load(&Recorded::default(), sections.section()?.to_vec(), &self.device);
+            let optimiser = Recorder::<B>::load(&Recorded::default(), sections.section()?.to_vec(), device);
             let optimiser = optimiser.map_err(|error| error.to_string())?;
             self.best = sections.section()?.to_vec();
             self.model = self.model.clone().load_record(model);
@@ -98,15 +119,49 @@ impl<B: AutodiffBackend> Trainer<B> {
         }
     }
 
+    /// The rows of a step, cut for the gang. Masks are drawn for all of them: what is left out does not depend on the cut.
+    fn shares(&self, rows: &[u32], place: Place) -> Vec<Share> {
+        let (size, dropout) = (rows.len(), self.config.dropout);
+        let mut rng = Rng::derive(&[
+            self.config.seed,
+            0x6d73_7465,
+            place.epoch as u64,
+            place.step as u64,
+        ]);
+        let widths = if dropout > 0.0 { &self.config.hidden[..] } else { &[] };
+        let masks = widths
+            .iter()
+            .map(|&width| dropout_mask(size, width, dropout, &mut rng));
+        let masks: Vec<Vec<f32>> = masks.collect();
+        let share = |at: Range<usize>| {
+            let rows = || rows[at.clone()].iter().map(|&row| row as usize);
+            let labels: Vec<f32> = rows().map(|row| self.train.labels[row]).collect();
+            let weight = |label: &f32| self.weights[usize::from(*label > 0.5)];
+            Share {
+                features: rows().flat_map(|row| self.train.row(row).iter().copied()).collect(),
+                weights: labels.iter().map(weight).collect(),
+                masks: masks.iter().map(|mask| lines(mask, size, &at)).collect(),
+                part: at.len() as f32 / size as f32,
+                labels,
+            }
+        };
+        self.gang.shares(size).into_iter().map(share).collect()
+    }
+
     fn recorded(&self) -> Result<Vec<u8>, JobError> {
         let record = self.model.clone().into_record();
         Recorder::<B>::record(&Recorded::default(), record, ()).map_err(transient)
     }
 }
 
-/// Rows of features as a tensor.
-fn tensor<B: Backend>(values: Vec<f32>, rows: usize, width: usize, device: &B::Device) -> Tensor<B, 2> {
-    Tensor::from_data(TensorData::new(values, [rows, width]), device)
+/// The loss of a share, and how it changes.
+fn work<B: AutodiffBackend>(model: &Network<B>, share: Share, device: &B::Device) -> Part<()> {
+    let size = share.labels.len();
+    let masks = share.masks.into_iter().map(|mask| matrix(mask, size, device));
+    let masks: Vec<_> = masks.collect();
+    let logits = model.forward(matrix(share.features, size, device), &masks);
+    let losses = row_losses(logits, vector(share.labels, device)) * vector(share.weights, device);
+    Part::of(losses.mean() * share.part, model, |_| ())
 }
 
 impl<B: AutodiffBackend> Learner for Trainer<B> {
@@ -122,49 +177,22 @@ impl<B: AutodiffBackend> Learner for Trainer<B> {
         let (model, width) = (self.model.valid(), self.validation.width);
         let parts = self.validation.features.chunks(SCORE_BATCH * width);
         let score = |part: &[f32]| {
-            let input = tensor::<B::InnerBackend>(part.to_vec(), part.len() / width, width, &self.device);
+            let input = matrix::<B::InnerBackend>(part.to_vec(), part.len() / width, self.gang.first());
             numbers(model.forward(input, &[]))
         };
         parts.flat_map(score).collect()
     }
 
     fn step(&mut self, rows: &[u32], place: Place) -> Result<f64, JobError> {
-        let size = rows.len();
-        let mut rng = Rng::derive(&[
-            self.config.seed,
-            0x6d73_7465,
-            place.epoch as u64,
-            place.step as u64,
-        ]);
-        let values = rows
-            .iter()
-            .flat_map(|&at| self.train.row(at as usize).iter().copied());
-        let input = tensor::<B>(values.collect(), size, self.train.width, &self.device);
-        let dropout = self.config.dropout;
-        let widths = if dropout > 0.0 {
-            &self.config.hidden[..]
-        } else {
-            &[]
-        };
-        let mask = |width: &usize| dropout_mask(size, *width, dropout, &mut rng, &self.device);
-        let masks: Vec<Tensor<B, 2>> = widths.iter().map(mask).collect();
-        let labels: Vec<f32> = rows.iter().map(|&at| self.train.labels[at as usize]).collect();
-        let weights = labels
-            .iter()
-            .map(|&label| self.weights[usize::from(label > 0.5)])
-            .collect::<Vec<_>>();
-        let vector =
-            |values: Vec<f32>| Tensor::<B, 1>::from_data(TensorData::new(values, [size]), &self.device);
-        let losses = row_losses(self.model.forward(input, &masks), vector(labels));
-        let loss = (losses * vector(weights)).mean();
-        let value = f64::from(numbers(loss.clone().inner()).first().copied().unwrap_or(f32::NAN));
-        if value.is_finite() {
-            let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
+        let shares = self.shares(rows, place);
+        let stepped = self.gang.step(&self.model, shares, work);
+        if stepped.loss.is_finite() {
+            let rate = self.config.learning_rate;
             self.model = self
                 .optimiser
-                .step(self.config.learning_rate, self.model.clone(), gradients);
+                .step(rate, self.model.clone(), stepped.gradients);
         }
-        Ok(value)
+        Ok(stepped.loss)
     }
 
     fn keep_best(&mut self) -> Result<(), JobError> {
@@ -173,7 +201,8 @@ impl<B: AutodiffBackend> Learner for Trainer<B> {
     }
 
     fn restore_best(&mut self) -> Result<(), JobError> {
-        let best = Recorder::<B>::load(&Recorded::default(), std::mem::take(&mut self.best), &self.device);
+        let best = std::mem::take(&mut self.best);
+        let best = Recorder::<B>::load(&Recorded::default(), best, self.gang.first());
         self.model = self.model.clone().load_record(best.map_err(transient)?);
         Ok(())
     }

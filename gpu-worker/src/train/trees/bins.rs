@@ -73,8 +73,8 @@ mod tests {
     #[test]
     fn a_value_is_in_the_first_bin_whose_cut_is_not_below_it() {
         let rows = Rows {
-            features: vec![3.0, 1.0, 2.0, 2.0],
-            labels: vec![0.0; 4],
+            features: vec![3.0, 1.0, 2.0, 2.0].into(),
+            labels: vec![0.0; 4].into(),
             width: 1,
         };
         let bins = Bins::fit(&rows);
@@ -85,8 +85,8 @@ mod tests {
     #[test]
     fn many_values_share_bins_of_about_one_size() {
         let rows = Rows {
-            features: (0..10_000).map(|value| value as f32).collect(),
-            labels: vec![0.0; 10_000],
+            features: (0..10_000).map(|value| value as f32).collect::<Vec<_>>().into(),
+            labels: vec![0.0; 10_000].into(),
             width: 1,
         };
         let bins = Bins::fit(&rows);

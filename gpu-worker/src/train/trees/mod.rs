@@ -17,7 +17,7 @@ pub mod grow;
 use serde_json::Value;
 
 use super::epochs::{self, Plan};
-use super::written;
+use super::{fits, written};
 use crate::jobs::session::{JobError, Session};
 use config::TreesConfig;
 use ensemble::Ensemble;
@@ -32,6 +32,11 @@ pub fn run(kind: &str, config: &Value, session: &dyn Session) -> Result<Value, J
     let config =
         TreesConfig::parse(kind, config).map_err(|mistakes| JobError::Invalid(mistakes.to_string()))?;
     let [train, validation] = config.source.read(session)?;
+    fits(
+        train.features.len() as u64,
+        "the bins of `train.parquet`",
+        "fewer rows or fewer `features`",
+    )?;
     let mut ensemble = Ensemble::new(config.clone(), train, validation);
     let mut state = ensemble.resume(session)?;
     let plan = Plan {

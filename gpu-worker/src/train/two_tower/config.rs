@@ -45,6 +45,8 @@ pub struct TrainConfig {
     pub negative_count: usize,
     /// Where to train (`device`, "auto").
     pub device: DeviceChoice,
+    /// How many devices share each step, or threads on the CPU (`replicas`, 1).
+    pub replicas: usize,
 }
 
 /// Items that are taken for passed over, though nobody showed them.
@@ -96,6 +98,7 @@ impl TrainConfig {
             },
             negative_count: fields.whole("negative_count", 4, 1, 100),
             device: fields.device(),
+            replicas: fields.replicas(),
         };
         fields.finish().map(|()| config)
     }
@@ -118,6 +121,7 @@ impl TrainConfig {
             "min_count": self.min_count,
             "negatives": self.negatives.word(),
             "negative_count": self.negative_count,
+            "replicas": self.replicas,
         })
     }
 }

@@ -1,12 +1,14 @@
 //! Reads a training set: `dataset.json` and plain Parquet columns, a row group at a time, checked while read.
 
 use std::fs::File;
+use std::ops::Range;
 
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 use serde::Deserialize;
 
-use crate::train::columns::{read_floats, read_ids};
+use crate::train::column::Column;
+use crate::train::columns::{groups, read_floats, read_ids, scatter};
 use crate::train::scaling::{Scaling, normalise};
 
 /// What is wrong with a training set.
@@ -85,19 +87,19 @@ impl Manifest {
     }
 }
 
-/// The rows of one split, in memory: about `16 + 4 * (1 + features)` bytes a row.
-#[derive(Debug, Default, Clone)]
+/// The rows of one split: `16 + 4 * (1 + features)` bytes a row.
+#[derive(Debug, Default)]
 pub struct Split {
     /// User ids.
-    pub user_id: Vec<i64>,
+    pub user_id: Column<i64>,
     /// Item ids.
-    pub item_id: Vec<i64>,
+    pub item_id: Column<i64>,
     /// 0 or 1.
-    pub label: Vec<f32>,
+    pub label: Column<f32>,
     /// Normalised user features, row by row.
-    pub user: Vec<f32>,
+    pub user: Column<f32>,
     /// Normalised item features, row by row.
-    pub item: Vec<f32>,
+    pub item: Column<f32>,
 }
 
 impl Split {
@@ -125,33 +127,29 @@ impl Split {
                     reason,
                 }
             })?;
-        let mut split = Self::default();
-        for group in 0..reader.num_row_groups() {
+        let rows = groups(reader.metadata());
+        let all = rows.last().map_or(0, |group| group.end);
+        let mut split = Self::sized(all, manifest).map_err(unreadable)?;
+        for (group, rows) in rows.into_iter().enumerate() {
             let group = reader
                 .get_row_group(group)
                 .map_err(|e| unreadable(e.to_string()))?;
-            let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-            let mut column = |index: usize| -> Result<Vec<f64>, DatasetError> {
-                let path = group.metadata().column(index).column_path().string();
-                let column = group
-                    .get_column_reader(index)
-                    .map_err(|e| unreadable(e.to_string()))?;
-                read_floats(column, rows).map_err(|e| unreadable(format!("column `{path}`: {e}")))
-            };
-            columns.append(&mut split, rows, &mut column)?;
-            for (ids, index) in [
-                (&mut split.user_id, columns.user_id),
-                (&mut split.item_id, columns.item_id),
-            ] {
-                let column = group
-                    .get_column_reader(index)
-                    .map_err(|e| unreadable(e.to_string()))?;
-                read_ids(column, rows, ids).map_err(unreadable)?;
-            }
+            columns.fill(&mut split, &*group, rows).map_err(unreadable)?;
         }
         split.check(name, manifest)?;
         split.normalise(manifest);
         Ok(split)
+    }
+
+    /// A split of so many rows, all zeroes.
+    fn sized(rows: usize, manifest: &Manifest) -> Result<Self, String> {
+        Ok(Self {
+            user_id: Column::zeroed(rows)?,
+            item_id: Column::zeroed(rows)?,
+            label: Column::zeroed(rows)?,
+            user: Column::zeroed(rows.saturating_mul(manifest.user_features.len()))?,
+            item: Column::zeroed(rows.saturating_mul(manifest.item_features.len()))?,
+        })
     }
 
     /// Refuses what training must not see, naming the first offender.
@@ -249,25 +247,29 @@ impl Columns {
         ))
     }
 
-    /// Appends a row group's label and features, laid out row by row.
-    fn append(
-        &self,
-        split: &mut Split,
-        rows: usize,
-        column: &mut dyn FnMut(usize) -> Result<Vec<f64>, DatasetError>,
-    ) -> Result<(), DatasetError> {
-        split
-            .label
-            .extend(column(self.label)?.into_iter().map(|label| label as f32));
+    /// Reads a row group into the rows that are its own, features row by row.
+    fn fill(&self, split: &mut Split, group: &dyn RowGroupReader, rows: Range<usize>) -> Result<(), String> {
+        let named = |index: usize| {
+            let path = group.metadata().column(index).column_path().string();
+            move |error: String| format!("column `{path}`: {error}")
+        };
+        let column = |index: usize| group.get_column_reader(index).map_err(|error| error.to_string());
+        let numbers = |index: usize| {
+            let read = column(index).and_then(|column| read_floats(column, rows.len()));
+            read.map_err(named(index))
+        };
+        scatter(numbers(self.label)?, &mut split.label[rows.clone()], 0, 1);
         for (indices, values) in [(&self.user, &mut split.user), (&self.item, &mut split.item)] {
-            let start = values.len();
-            values.resize(start + rows * indices.len(), 0.0);
+            let width = indices.len();
+            let into = &mut values[rows.start * width..rows.end * width];
             for (offset, &index) in indices.iter().enumerate() {
-                let targets = values[start..].iter_mut().skip(offset).step_by(indices.len());
-                targets
-                    .zip(column(index)?)
-                    .for_each(|(target, value)| *target = value as f32);
+                scatter(numbers(index)?, into, offset, width);
             }
+        }
+        let ids = [(&mut split.user_id, self.user_id), (&mut split.item_id, self.item_id)];
+        for (values, index) in ids {
+            let read = column(index).and_then(|column| read_ids(column, rows.len()));
+            values[rows.clone()].copy_from_slice(&read.map_err(named(index))?);
         }
         Ok(())
     }

@@ -58,22 +58,27 @@ impl TrainingSet {
             Split::read(name, file, &manifest).map_err(invalid)
         };
         let (train, validation) = (read("train")?, read("validation")?);
-        Ok(Self::encode(manifest, train, validation, config.min_count))
+        Self::encode(manifest, train, validation, config.min_count).map_err(JobError::OutOfMemory)
     }
 
-    /// Fits the vocabularies on the training split and looks up both splits.
-    pub fn encode(manifest: Manifest, train: Split, validation: Split, min_count: usize) -> Self {
+    /// Fits the vocabularies on the training split and looks up both splits; the error says what could not be had.
+    pub fn encode(
+        manifest: Manifest,
+        train: Split,
+        validation: Split,
+        min_count: usize,
+    ) -> Result<Self, String> {
         let users = Vocabulary::fit(&train.user_id, min_count);
         let items = Vocabulary::fit(&train.item_id, min_count);
-        let train = Encoded::new(train, &users, &items);
-        let validation = Encoded::new(validation, &users, &items);
-        Self {
+        let train = Encoded::new(train, &users, &items)?;
+        let validation = Encoded::new(validation, &users, &items)?;
+        Ok(Self {
             manifest,
             users,
             items,
             train,
             validation,
-        }
+        })
     }
 
     /// Bytes of the embedding tables while they are trained: weights, two moments, and the best weights so far.
@@ -82,31 +87,33 @@ impl TrainingSet {
         rows * config.embedding_dim as u64 * 16
     }
 
-    /// A fresh trainer for this set.
-    pub fn trainer<B: AutodiffBackend>(&self, config: &TrainConfig, device: B::Device) -> Trainer<B> {
+    /// A fresh trainer for this set; of no devices, on the default one.
+    pub fn trainer<B: AutodiffBackend>(&self, config: &TrainConfig, devices: Vec<B::Device>) -> Trainer<B> {
         let rows = [self.users.rows(), self.items.rows()];
         let features = [
             self.manifest.user_features.len(),
             self.manifest.item_features.len(),
         ];
-        Trainer::new(config.clone(), &self.manifest.digest, rows, features, device)
+        Trainer::new(config.clone(), &self.manifest.digest, rows, features, devices)
     }
 }
 
 /// Runs a job to its outputs.
 pub fn run(config: &Value, session: &dyn Session) -> Result<Value, JobError> {
     let config = TrainConfig::parse(config).map_err(|mistakes| JobError::Invalid(mistakes.to_string()))?;
-    match devices::choose(config.device).map_err(JobError::Invalid)? {
+    match devices::choose(config.device, config.replicas).map_err(JobError::Invalid)? {
         #[cfg(feature = "cuda")]
-        DeviceChoice::Cuda => run_on::<Autodiff<burn::backend::Cuda>>(&config, session, Default::default()),
-        _ => run_on::<Autodiff<NdArray<f32>>>(&config, session, Default::default()),
+        DeviceChoice::Cuda => {
+            run_on::<Autodiff<burn::backend::Cuda>>(&config, session, devices::cuda(config.replicas))
+        }
+        _ => run_on::<Autodiff<NdArray<f32>>>(&config, session, vec![Default::default(); config.replicas]),
     }
 }
 
 fn run_on<B: AutodiffBackend>(
     config: &TrainConfig,
     session: &dyn Session,
-    device: B::Device,
+    devices: Vec<B::Device>,
 ) -> Result<Value, JobError> {
     let set = TrainingSet::read(config, session)?;
     fits(
@@ -114,7 +121,7 @@ fn run_on<B: AutodiffBackend>(
         "its embedding tables",
         "a smaller `embedding_dim` or a larger `min_count`",
     )?;
-    let mut trainer = set.trainer::<B>(config, device);
+    let mut trainer = set.trainer::<B>(config, devices);
     trainer.resume(session)?;
     let measured = trainer.run(&set, session)?;
     let model = written(session, &config.output, ranker(config, &set, &trainer).to_onnx())?;

@@ -44,29 +44,35 @@ pub fn manifest() -> Manifest {
 /// Rows whose label follows from a feature of either side.
 pub fn split(rows: usize, seed: u64) -> Split {
     let mut rng = Rng::derive(&[seed]);
-    let mut split = Split::default();
+    let (mut user_id, mut item_id) = (Vec::new(), Vec::new());
+    let (mut users, mut items, mut label) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rows {
         let (user, item) = (rng.uniform(), rng.uniform());
-        split.user_id.push(rng.below(20) as i64);
-        split.item_id.push(rng.below(30) as i64 - 5);
-        split.user.extend([user, rng.uniform() * 6.0]);
-        split.item.push(item);
-        split
-            .label
-            .push(f32::from(u8::from(user + item + 0.3 * rng.normal() > 1.0)));
+        user_id.push(rng.below(20) as i64);
+        item_id.push(rng.below(30) as i64 - 5);
+        users.extend([user, rng.uniform() * 6.0]);
+        items.push(item);
+        label.push(f32::from(u8::from(user + item + 0.3 * rng.normal() > 1.0)));
     }
-    normalise(&mut split.user, &manifest().normalisation.user);
-    normalise(&mut split.item, &manifest().normalisation.item);
-    split
+    normalise(&mut users, &manifest().normalisation.user);
+    normalise(&mut items, &manifest().normalisation.item);
+    Split {
+        user_id: user_id.into(),
+        item_id: item_id.into(),
+        label: label.into(),
+        user: users.into(),
+        item: items.into(),
+    }
 }
 
 pub fn set(config: &TrainConfig) -> TrainingSet {
-    TrainingSet::encode(manifest(), split(700, 1), split(200, 2), config.min_count)
+    TrainingSet::encode(manifest(), split(700, 1), split(200, 2), config.min_count).unwrap()
 }
 
 fn train(config: &TrainConfig, session: &MemorySession, pace: Pace) -> Result<(Measured, Vec<u8>), JobError> {
     let set = set(config);
-    let mut trainer = set.trainer::<Cpu>(config, Default::default()).with_pace(pace);
+    let devices = vec![Default::default(); config.replicas];
+    let mut trainer = set.trainer::<Cpu>(config, devices).with_pace(pace);
     trainer.resume(session)?;
     let measured = trainer.run(&set, session)?;
     Ok((
@@ -113,6 +119,31 @@ fn training_interrupted_at_any_step_ends_in_the_same_bits() {
             "model, checkpoint every {every}, killed after {patience}"
         );
     }
+}
+
+#[test]
+fn a_gang_ends_where_one_device_does_but_for_rounding_and_in_the_same_bits_however_often_it_is_interrupted() {
+    let config = TrainConfig {
+        batch_size: 65,
+        ..config()
+    };
+    let (alone, _) = train(&config, &MemorySession::default(), Pace::Steps(1000)).unwrap();
+    let config = TrainConfig { replicas: 3, ..config };
+    let (whole, model) = train(&config, &MemorySession::default(), Pace::Steps(1000)).unwrap();
+    let close = |one: f64, other: f64| (one - other).abs() < 1e-3;
+    assert!(
+        close(alone.train_log_loss, whole.train_log_loss) && close(alone.validation_auc, whole.validation_auc),
+        "{alone:?}, {whole:?}"
+    );
+    let mut session = MemorySession::default();
+    let ended = loop {
+        session.until(7);
+        match train(&config, &session, Pace::Steps(2)) {
+            Err(JobError::Abandoned) => {}
+            other => break other.unwrap(),
+        }
+    };
+    assert!(whole == ended.0 && model == ended.1);
 }
 
 #[test]
@@ -189,7 +220,7 @@ fn scores_are_those_of_the_best_epoch() {
     let set = set(&config);
     let mut trainer = set.trainer::<Cpu>(&config, Default::default());
     let measured = trainer.run(&set, &MemorySession::default()).unwrap();
-    let logits = trainer.logits(&Encoded::new(split(200, 2), &set.users, &set.items));
+    let logits = trainer.logits(&Encoded::new(split(200, 2), &set.users, &set.items).unwrap());
     let auc = metrics::auc(&logits, &set.validation.split.label).unwrap();
     assert_eq!(auc, measured.validation_auc);
 }

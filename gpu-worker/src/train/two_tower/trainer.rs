@@ -1,11 +1,12 @@
 //! What a step of two towers is, and what is kept of them.
 
+use std::ops::Range;
+
 use burn::module::{AutodiffModule, Module};
 use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::{AdamW, AdamWConfig, GradientsParams, Optimizer};
+use burn::optim::{AdamW, AdamWConfig, Optimizer};
 use burn::record::{BinBytesRecorder, FullPrecisionSettings, Recorder};
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Tensor, TensorData};
 
 use super::TrainingSet;
 use super::checkpoint::{Best, Restored, Snapshot, restore};
@@ -15,10 +16,12 @@ use super::table::EmbeddingTable;
 use super::towers::TwoTower;
 use super::vocabulary::Vocabulary;
 use crate::jobs::session::{JobError, Session};
+use crate::train::column::Column;
 use crate::train::epochs::{self, Learner, Measured, Place, Plan, State, resumed};
+use crate::train::gang::{Gang, Part};
 use crate::train::pace::Pace;
 use crate::train::rng::Rng;
-use crate::train::tensors::{bce_with_logits, dropout_mask, numbers, transient};
+use crate::train::tensors::{bce_with_logits, dropout_mask, lines, matrix, numbers, transient, vector};
 
 /// Rows scored at a time outside training.
 const SCORE_BATCH: usize = 4096;
@@ -29,21 +32,21 @@ type Recorded = BinBytesRecorder<FullPrecisionSettings>;
 #[derive(Debug)]
 pub struct Encoded {
     /// Rows of the user table.
-    pub users: Vec<u32>,
+    pub users: Column<u32>,
     /// Rows of the item table.
-    pub items: Vec<u32>,
+    pub items: Column<u32>,
     /// Labels and normalised features.
     pub split: Split,
 }
 
 impl Encoded {
-    /// Looks up the ids of `split`.
-    pub fn new(split: Split, users: &Vocabulary, items: &Vocabulary) -> Self {
-        Self {
-            users: users.encode(&split.user_id),
-            items: items.encode(&split.item_id),
+    /// Looks up the ids of `split`; the error says what could not be had.
+    pub fn new(split: Split, users: &Vocabulary, items: &Vocabulary) -> Result<Self, String> {
+        Ok(Self {
+            users: users.encode(&split.user_id)?,
+            items: items.encode(&split.item_id)?,
             split,
-        }
+        })
     }
 }
 
@@ -51,7 +54,7 @@ impl Encoded {
 pub struct Trainer<B: AutodiffBackend> {
     config: TrainConfig,
     fingerprint: String,
-    device: B::Device,
+    gang: Gang<B, TwoTower<B>>,
     model: TwoTower<B>,
     optimiser: OptimizerAdaptor<AdamW, TwoTower<B>, B>,
     users: EmbeddingTable,
@@ -98,36 +101,81 @@ impl Pairs {
     }
 }
 
-/// One step's rows: table rows after id dropout, and both towers' inputs.
+/// One step's rows: table rows after id dropout, and both towers' inputs and dropout masks.
 struct Batch {
     rows: [Vec<u32>; 2],
     inputs: [Vec<f32>; 2],
+    masks: [Vec<Vec<f32>>; 2],
     labels: Vec<f32>,
 }
 
+/// What one replica learns of a step.
+struct Share {
+    inputs: [Vec<f32>; 2],
+    masks: [Vec<Vec<f32>>; 2],
+    labels: Vec<f32>,
+    /// How much of the step it is.
+    part: f32,
+}
+
+impl Batch {
+    fn share(&self, at: &Range<usize>) -> Share {
+        let size = self.labels.len();
+        let cut = |values: &Vec<f32>| lines(values, size, at);
+        Share {
+            inputs: self.inputs.each_ref().map(cut),
+            masks: self.masks.each_ref().map(|masks| masks.iter().map(cut).collect()),
+            labels: self.labels[at.clone()].to_vec(),
+            part: at.len() as f32 / size as f32,
+        }
+    }
+}
+
+/// The loss of a share, how it changes, and how it changes with either tower's input.
+fn work<B: AutodiffBackend>(
+    model: &TwoTower<B>,
+    share: Share,
+    device: &B::Device,
+) -> Part<[Vec<f32>; 2]> {
+    let size = share.labels.len();
+    let inputs = share
+        .inputs
+        .map(|input| matrix::<B>(input, size, device).require_grad());
+    let masks = share
+        .masks
+        .map(|masks| masks.into_iter().map(|mask| matrix(mask, size, device)).collect::<Vec<_>>());
+    let logits = model.forward(inputs.clone(), [&masks[0], &masks[1]]);
+    let loss = bce_with_logits(logits, vector(share.labels, device)) * share.part;
+    Part::of(loss, model, |gradients| {
+        inputs.map(|input| input.grad(gradients).map(numbers).unwrap_or_default())
+    })
+}
+
 impl<B: AutodiffBackend> Trainer<B> {
-    /// A fresh run over tables of `rows` embeddings and `features` features a side.
+    /// A fresh run over tables of `rows` embeddings and `features` features a side; of no devices, on the default one.
     pub fn new(
         config: TrainConfig,
         digest: &str,
         rows: [usize; 2],
         features: [usize; 2],
-        device: B::Device,
+        devices: Vec<B::Device>,
     ) -> Self {
         let (dim, seed, deviation) = (config.embedding_dim, config.seed, config.embedding_init);
         let widths = features.map(|features| features + dim);
         let fingerprint = format!("{digest} {} {}", std::any::type_name::<B>(), config.parameters());
+        let towers = |device: &B::Device| TwoTower::new(widths, &config.towers, seed, device);
+        let gang = Gang::new(devices, towers);
         Self {
-            model: TwoTower::new(widths, &config.towers, seed, &device),
+            model: towers(gang.first()),
             optimiser: AdamWConfig::new().with_weight_decay(config.weight_decay).init(),
             users: EmbeddingTable::new(rows[0], dim, deviation, seed, 0),
             items: EmbeddingTable::new(rows[1], dim, deviation, seed, 1),
             state: State::default(),
             best: None,
             pace: epochs::pace(),
+            gang,
             config,
             fingerprint,
-            device,
             widths,
         }
     }
@@ -151,10 +199,11 @@ impl<B: AutodiffBackend> Trainer<B> {
     }
 
     fn load(&mut self, found: Restored) -> Result<State, String> {
-        let towers = Recorder::<B>::load(&Recorded::default(), found.towers, &self.device)
-            .map_err(|e| e.to_string())?;
-        let state = Recorder::<B>::load(&Recorded::default(), found.optimiser, &self.device)
-            .map_err(|e| e.to_string())?;
+        let device = self.gang.first();
+        let towers =
+            Recorder::<B>::load(&Recorded::default(), found.towers, device).map_err(|e| e.to_string())?;
+        let state =
+            Recorder::<B>::load(&Recorded::default(), found.optimiser, device).map_err(|e| e.to_string())?;
         self.model = self.model.clone().load_record(towers);
         self.optimiser = self.optimiser.clone().load_record(state);
         self.best = found.best;
@@ -186,34 +235,28 @@ impl<B: AutodiffBackend> Trainer<B> {
         ]);
         let pairs = Pairs::of(train, rows, &self.config, &mut rng);
         let batch = self.gather(train, &pairs, &mut rng);
-        let size = batch.labels.len();
-        let [user, item] = [0, 1].map(|side| {
-            let data = TensorData::new(batch.inputs[side].clone(), [size, self.widths[side]]);
-            Tensor::<B, 2>::from_data(data, &self.device).require_grad()
-        });
-        let masks = [self.masks(size, &mut rng), self.masks(size, &mut rng)];
-        let labels = Tensor::<B, 1>::from_data(TensorData::new(batch.labels, [size]), &self.device);
-        let logits = self
-            .model
-            .forward([user.clone(), item.clone()], [&masks[0], &masks[1]]);
-        let loss = bce_with_logits(logits, labels);
-        let value = f64::from(numbers(loss.clone().inner()).first().copied().unwrap_or(f32::NAN));
-        if !value.is_finite() {
-            return value;
+        let shares = self.gang.shares(batch.labels.len());
+        let shares = shares.iter().map(|at| batch.share(at)).collect();
+        let stepped = self.gang.step(&self.model, shares, work);
+        if !stepped.loss.is_finite() {
+            return stepped.loss;
         }
-        let gradients = loss.backward();
-        let slopes = [user, item].map(|input| input.grad(&gradients).map(numbers).unwrap_or_default());
+        let slopes = [0, 1].map(|side| {
+            let parts = stepped.rest.iter().map(|slopes| &slopes[side][..]);
+            parts.collect::<Vec<_>>().concat()
+        });
         let (rate, decay) = (self.config.learning_rate as f32, self.config.embedding_decay);
         let [user_rows, item_rows] = &batch.rows;
         self.users
             .update(user_rows, &slopes[0], self.widths[0], rate, decay);
         self.items
             .update(item_rows, &slopes[1], self.widths[1], rate, decay);
-        let gradients = GradientsParams::from_grads(gradients, &self.model);
-        self.model = self
-            .optimiser
-            .step(self.config.learning_rate, self.model.clone(), gradients);
-        value
+        self.model = self.optimiser.step(
+            self.config.learning_rate,
+            self.model.clone(),
+            stepped.gradients,
+        );
+        stepped.loss
     }
 
     fn gather(&self, train: &Encoded, pairs: &Pairs, rng: &mut Rng) -> Batch {
@@ -240,22 +283,23 @@ impl<B: AutodiffBackend> Trainer<B> {
                 side(&self.users, &users, &train.split.user, 0),
                 side(&self.items, &items, &train.split.item, 1),
             ],
+            masks: [0, 1].map(|_| self.masks(pairs.labels.len(), rng)),
             labels: pairs.labels.clone(),
             rows: [users, items],
         }
     }
 
-    /// Dropout masks of one tower's hidden layers: 0, or what keeps the expectation.
-    fn masks(&self, rows: usize, rng: &mut Rng) -> Vec<Tensor<B, 2>> {
+    /// Dropout masks of one tower's hidden layers: 0, or what keeps the expectation. They are drawn for all rows of a step:
+    /// what is left out does not depend on who works on which of them.
+    fn masks(&self, rows: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
         let hidden = self
             .config
             .towers
             .split_last()
             .map_or(&[][..], |(_, hidden)| hidden);
         let hidden = if self.config.dropout > 0.0 { hidden } else { &[] };
-        let mask =
-            |width: &usize, rng: &mut Rng| dropout_mask(rows, *width, self.config.dropout, rng, &self.device);
-        hidden.iter().map(|width| mask(width, rng)).collect()
+        let mask = |&width: &usize| dropout_mask(rows, width, self.config.dropout, rng);
+        hidden.iter().map(mask).collect()
     }
 
     /// Scores rows with the weights as they are, without dropout.
@@ -278,12 +322,8 @@ impl<B: AutodiffBackend> Trainer<B> {
                 self.widths[1],
                 rows.iter().copied(),
             );
-            let tensors = [(users, self.widths[0]), (items, self.widths[1])].map(|(values, width)| {
-                Tensor::<B::InnerBackend, 2>::from_data(
-                    TensorData::new(values, [rows.len(), width]),
-                    &self.device,
-                )
-            });
+            let device = self.gang.first();
+            let tensors = [users, items].map(|values| matrix::<B::InnerBackend>(values, rows.len(), device));
             numbers(model.forward(tensors, [&[], &[]]))
         };
         rows.chunks(SCORE_BATCH).flat_map(score).collect()
@@ -297,8 +337,8 @@ impl<B: AutodiffBackend> Trainer<B> {
         let Some(best) = self.best.take() else {
             return Ok(());
         };
-        let towers =
-            Recorder::<B>::load(&Recorded::default(), best.towers, &self.device).map_err(transient)?;
+        let device = self.gang.first();
+        let towers = Recorder::<B>::load(&Recorded::default(), best.towers, device).map_err(transient)?;
         self.model = self.model.clone().load_record(towers);
         self.users.set_weights(&best.users);
         self.items.set_weights(&best.items);

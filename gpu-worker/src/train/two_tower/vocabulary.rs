@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::train::column::Column;
+
 /// The ids of one side that have an embedding row of their own.
 #[derive(Debug, Clone, Default)]
 pub struct Vocabulary {
@@ -12,13 +14,11 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// The ids that occur at least `min_count` times, in ascending order.
     pub fn fit(ids: &[i64], min_count: usize) -> Self {
-        let mut sorted = ids.to_vec();
-        sorted.sort_unstable();
-        let kept: Vec<i64> = sorted
-            .chunk_by(|a, b| a == b)
-            .filter(|run| run.len() >= min_count)
-            .filter_map(|run| run.first().copied())
-            .collect();
+        let mut counts: HashMap<i64, usize> = HashMap::new();
+        ids.iter().for_each(|&id| *counts.entry(id).or_default() += 1);
+        let often = counts.into_iter().filter(|(_, count)| *count >= min_count);
+        let mut kept: Vec<i64> = often.map(|(id, _)| id).collect();
+        kept.sort_unstable();
         let rows = kept.iter().zip(1u32..).map(|(&id, row)| (id, row)).collect();
         Self { ids: kept, rows }
     }
@@ -38,9 +38,11 @@ impl Vocabulary {
         self.rows.get(&id).copied().unwrap_or(0)
     }
 
-    /// The rows of `ids`.
-    pub fn encode(&self, ids: &[i64]) -> Vec<u32> {
-        ids.iter().map(|&id| self.row(id)).collect()
+    /// The rows of `ids`; the error says what could not be had for them.
+    pub fn encode(&self, ids: &[i64]) -> Result<Column<u32>, String> {
+        let mut rows = Column::zeroed(ids.len())?;
+        rows.iter_mut().zip(ids).for_each(|(row, &id)| *row = self.row(id));
+        Ok(rows)
     }
 }
 
@@ -52,7 +54,8 @@ mod tests {
     fn rare_and_unseen_ids_share_row_zero() {
         let vocabulary = Vocabulary::fit(&[9, 5, 9, 7, 5, -3, -3], 2);
         assert_eq!(vocabulary.ids(), [-3, 5, 9]);
-        assert_eq!(vocabulary.encode(&[-3, 5, 9, 7, 1000]), [1, 2, 3, 0, 0]);
+        let rows = vocabulary.encode(&[-3, 5, 9, 7, 1000]).unwrap();
+        assert_eq!(rows[..], [1, 2, 3, 0, 0]);
         assert_eq!(vocabulary.rows(), 4);
     }
 }

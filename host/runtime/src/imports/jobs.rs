@@ -123,6 +123,7 @@ impl From<jobs::Terms> for Terms {
             priority: terms.priority,
             device: terms.device,
             memory: terms.memory,
+            devices: terms.devices,
             timeout_ms: terms.timeout_ms,
             attempts: terms.attempts,
         }

@@ -13,6 +13,8 @@ const ATTEMPTS: u32 = 10;
 const MOST_ATTEMPTS: u32 = 100;
 /// The kinds of devices that there are.
 pub(super) const DEVICES: [&str; 2] = ["cpu", "cuda"];
+/// The devices that a job may ask for.
+const MOST_DEVICES: u32 = 64;
 /// The shortest and the longest time that a job may ask for.
 const TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(30 * 24));
 
@@ -26,6 +28,8 @@ pub struct Terms {
     pub device: Option<String>,
     /// The bytes of memory that such a device must have.
     pub memory: Option<u64>,
+    /// How many such devices a worker must have; 1 otherwise.
+    pub devices: Option<u32>,
     /// How long it may take from its first lease, in milliseconds, all attempts together.
     pub timeout_ms: Option<u64>,
     /// How often it is tried, lost leases included.
@@ -48,6 +52,11 @@ impl Terms {
         }
         if self.memory == Some(0) {
             mistakes.push("`memory`: found 0, allowed are bytes from 1".into());
+        }
+        if let Some(devices) = self.devices.filter(|devices| !(1..=MOST_DEVICES).contains(devices)) {
+            mistakes.push(format!(
+                "`devices`: found {devices}, allowed are 1 to {MOST_DEVICES}"
+            ));
         }
         let (shortest, longest) = TIMES;
         let timeout = self.timeout_ms.map(Duration::from_millis);
@@ -122,6 +131,7 @@ mod tests {
             priority: 101,
             device: Some("tpu".into()),
             memory: Some(0),
+            devices: Some(65),
             timeout_ms: Some(10),
             attempts: Some(0),
         };
@@ -130,6 +140,7 @@ mod tests {
             "`priority`: found 101, allowed are -100 to 100",
             "`device`: found `tpu`, allowed are `cpu` and `cuda`",
             "`memory`: found 0",
+            "`devices`: found 65, allowed are 1 to 64",
             "`timeout`: found 10ms, allowed are 1s to 2592000s",
             "`attempts`: found 0, allowed are 1 to 100",
         ] {

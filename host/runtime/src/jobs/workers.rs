@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::waiting::Ticket;
+use super::terms::DEVICES;
 use super::{Jobs, Terms, WAITING, WORKERS, rows};
 use crate::effects::Draft;
 use crate::store::{CommitError, Condition, StateWrite, StoreError};
@@ -46,7 +47,7 @@ impl Worker {
         self.kinds.iter().any(|taken| taken == kind)
     }
 
-    /// Whether one of its devices is what a job needs. Memory that is not known is thought to suffice.
+    /// Whether so many of its devices as a job needs are what it needs. Memory that is not known is thought to suffice.
     pub(super) fn has(&self, terms: &Terms) -> bool {
         let cpu = [Device {
             kind: "cpu".into(),
@@ -57,11 +58,17 @@ impl Worker {
         } else {
             &self.devices
         };
-        devices.iter().any(|device| {
-            let kind = terms.device.as_deref().unwrap_or(&device.kind);
-            let memory = terms.memory.unwrap_or(0);
-            device.kind == kind && (device.memory_bytes == 0 || device.memory_bytes >= memory)
-        })
+        let memory = terms.memory.unwrap_or(0);
+        let fit = devices
+            .iter()
+            .filter(|device| device.memory_bytes == 0 || device.memory_bytes >= memory);
+        let fit: Vec<&str> = fit.map(|device| device.kind.as_str()).collect();
+        let needed = terms.devices.unwrap_or(1) as usize;
+        let of_kind = |kind: &str| fit.iter().filter(|found| **found == kind).count() >= needed;
+        match terms.device.as_deref() {
+            Some(kind) => of_kind(kind),
+            None => DEVICES.into_iter().any(of_kind),
+        }
     }
 }
 
@@ -163,6 +170,8 @@ fn why_stuck(ticket: &Ticket, workers: &[Worker]) -> Option<String> {
         return Some(format!("no worker takes `{kind}`: {offered}"));
     }
     let device = ticket.terms.device.as_deref().unwrap_or("any");
+    let number = ticket.terms.devices.filter(|devices| *devices > 1);
+    let number = number.map(|devices| format!("{devices} times ")).unwrap_or_default();
     let memory = ticket
         .terms
         .memory
@@ -170,7 +179,7 @@ fn why_stuck(ticket: &Ticket, workers: &[Worker]) -> Option<String> {
         .unwrap_or_default();
     let found: Vec<String> = taking.iter().map(|worker| shown(worker)).collect();
     Some(format!(
-        "no worker that takes `{kind}` has the device that it needs, `{device}`{memory}; found {}",
+        "no worker that takes `{kind}` has the device that it needs, {number}`{device}`{memory}; found {}",
         found.join(", ")
     ))
 }
@@ -227,6 +236,29 @@ mod tests {
             ..worker("cpu", 0)
         };
         assert!(ticket("train.x", Some("cpu"), None).fits(&silent));
+    }
+
+    #[test]
+    fn a_gang_fits_where_as_many_devices_of_one_kind_do() {
+        let machine = |memories: &[u64]| {
+            let mut machine = worker("cpu", 64);
+            machine.devices.extend(memories.iter().map(|&memory_bytes| Device {
+                kind: "cuda".into(),
+                memory_bytes,
+            }));
+            machine
+        };
+        let gang = |device, memory| {
+            let mut gang = ticket("train.x", device, memory);
+            gang.terms.devices = Some(2);
+            gang
+        };
+        assert!(gang(Some("cuda"), Some(24)).fits(&machine(&[24, 24])));
+        assert!(gang(None, None).fits(&machine(&[24, 24])));
+        assert!(!gang(Some("cuda"), Some(24)).fits(&machine(&[24, 16])));
+        assert!(!gang(None, None).fits(&machine(&[24])));
+        let told = why_stuck(&gang(Some("cuda"), None), &[machine(&[24])]).unwrap();
+        assert!(told.contains("needs, 2 times `cuda`; found `w`: `cpu` with 64 bytes"), "{told}");
     }
 
     #[test]
