@@ -146,6 +146,9 @@ pub struct Alias {
     /// A version that is asked the same as well, and never answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<u64>,
+    /// Whether its requests are counted, to be compared with what the version before it had shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub watched: bool,
 }
 
 impl Alias {
@@ -156,6 +159,7 @@ impl Alias {
             since,
             versions: BTreeMap::new(),
             shadow: None,
+            watched: false,
         }
     }
 }

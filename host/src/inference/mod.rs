@@ -198,7 +198,7 @@ impl WorkerPool {
         self.load.workers(requests)
     }
 
-    /// What is counted of versions that share the requests of an alias.
+    /// What is counted of versions that are compared.
     pub fn tallies(&self) -> &Tallies {
         &self.tallies
     }
@@ -245,7 +245,7 @@ impl WorkerPool {
         let route = deadline.within(model, self.in_service(model)).await?;
         let version = route.pick(&key);
         let asked = deadline.within(model, self.ask_version(version, &request)).await;
-        if route.is_compared() {
+        if route.is_compared {
             self.tallies.count(version, &asked);
         }
         let (answer, _took) = asked?;

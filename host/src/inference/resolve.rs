@@ -49,6 +49,8 @@ pub(super) struct Route {
     beside: Option<Beside>,
     /// One that is asked the same as well, and never answers.
     pub(super) shadow: Option<Arc<Resolved>>,
+    /// Whether the versions of the champion's requests are compared: two that share them, or one with the one before it.
+    pub(super) is_compared: bool,
 }
 
 #[derive(Debug)]
@@ -56,8 +58,6 @@ struct Beside {
     split: Split,
     number: u64,
     version: Arc<Resolved>,
-    /// Whether it is the champion's requests that are shared.
-    champions: bool,
 }
 
 impl Route {
@@ -66,12 +66,8 @@ impl Route {
             main: Arc::new(version),
             beside: None,
             shadow: None,
+            is_compared: false,
         }
-    }
-
-    /// Whether two versions share the champion's requests, which is when they are compared.
-    pub(super) fn is_compared(&self) -> bool {
-        self.beside.as_ref().is_some_and(|beside| beside.champions)
     }
 
     /// The version that a key falls to: always the same one, as long as its share does not shrink.
@@ -147,9 +143,9 @@ impl Resolver {
                 split,
                 number,
                 version,
-                champions: called == registry::CHAMPION,
             });
         }
+        route.is_compared = called == registry::CHAMPION && (alias.watched || route.beside.is_some());
         if let Some(shadow) = alias.shadow {
             route.shadow = Some(Arc::new(self.registered(name, shadow).await?));
         }

@@ -1,4 +1,4 @@
-//! What this host has counted of versions that share the requests of an alias.
+//! What this host has counted of versions that are compared: those that have the champion's requests in a rollout.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ pub struct Tallies(Mutex<HashMap<String, Counted>>);
 #[derive(Default)]
 struct Counted {
     /// The stage of a rollout that it belongs to.
-    turn: Option<(u64, usize)>,
+    turn: Option<(u64, u64)>,
     versions: BTreeMap<String, Arm>,
 }
 

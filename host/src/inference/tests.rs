@@ -346,3 +346,19 @@ async fn a_key_is_answered_by_one_version_and_both_have_their_share() {
     let pinned = pool.infer("ranker@4", None, vec![tensor()]).await.unwrap();
     assert_eq!(pinned.model_version, "4");
 }
+
+#[tokio::test]
+async fn requests_of_a_champion_are_counted_while_it_is_watched() {
+    for watched in [true, false] {
+        let store = registry().await;
+        let alias = serde_json::json!({ "version": 3, "watched": watched });
+        put(&*store, "ranker/aliases/champion", alias).await;
+        let pool = pool(store, 2000);
+        let address = serve(Arc::new(Echo::default())).await;
+        pool.join("worker", &address, false).unwrap();
+        pool.infer("ranker@3", None, vec![tensor()]).await.unwrap();
+        assert_eq!(pool.tallies().models(), Vec::<String>::new());
+        pool.infer("ranker", None, vec![tensor()]).await.unwrap();
+        assert_eq!(!pool.tallies().models().is_empty(), watched);
+    }
+}

@@ -26,6 +26,9 @@ pub(super) struct Rollout {
     /// How long a stage takes at least
     #[arg(long, default_value = "10m", value_parser = millis)]
     min_time: u64,
+    /// How long it is watched once it is the champion, and given up again when it degrades; `0s` for not at all
+    #[arg(long, default_value = "1h", value_parser = millis)]
+    watch: u64,
     /// By how much the part of its requests that fail may be larger than the champion's
     #[arg(long, default_value_t = Policy::default().max_error_rate)]
     max_error_rate: f64,
@@ -35,7 +38,7 @@ pub(super) struct Rollout {
     /// By how much its scores may drift from the champion's (population stability index)
     #[arg(long, default_value_t = Policy::default().max_drift)]
     max_drift: f64,
-    /// Ends the rollout that goes on: the champion gets all requests back
+    /// Ends the rollout that goes on: the champion, or the former one, gets all requests back
     #[arg(long, conflicts_with = "version")]
     stop: bool,
 }
@@ -51,6 +54,7 @@ impl Rollout {
                     stages: self.stages,
                     min_requests: self.min_requests,
                     min_time_ms: self.min_time,
+                    watch_ms: self.watch,
                     max_error_rate: self.max_error_rate,
                     max_latency_ratio: self.max_latency_ratio,
                     max_drift: self.max_drift,
@@ -96,8 +100,12 @@ pub(super) fn say(rollout: &Value) -> Result<()> {
             .as_f64()
             .map_or("-".to_owned(), |number| format!("{number:.4}"))
     };
+    let beside = match rollout["promoted"].is_null() {
+        true => "champion",
+        false => "former champion",
+    };
     text::say(&format!(
-        "  requests {} (champion {}), errors {} ({}), p99 ms {} ({}), drift {}\n",
+        "  requests {} ({beside} {}), errors {} ({}), p99 ms {} ({}), drift {}\n",
         measured["requests"],
         measured["champion_requests"],
         number("error_rate"),

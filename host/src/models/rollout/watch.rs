@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tidegate_ml::rollout::{Rollout, State, Verdict};
+use tidegate_ml::rollout::{Rollout, State, Tally, Verdict};
 use tidegate_runtime::Platform;
 use tidegate_runtime::store::{CommitError, Condition};
 
-use super::{aliases, counts, read, settle, stands};
+use super::{aliases, counts, read, settle, stands, superseded};
 use crate::inference::WorkerPool;
 use crate::models::aliases::ChangeError;
 use crate::models::now;
@@ -37,36 +37,37 @@ async fn look_after(
 ) -> Result<(), ChangeError> {
     let store = platform.store().as_ref();
     let (rollout, condition) = read(store, model).await?;
-    let Some(rollout) = rollout.filter(|rollout| rollout.state == State::Running) else {
-        // Its versions share the requests by somebody's will, and no policy's.
+    let Some(rollout) = rollout.filter(|rollout| rollout.state.goes_on()) else {
+        // Its versions have the requests by somebody's will, and no policy's.
         workers.tallies().forget(model);
         return Ok(());
     };
     let tally = workers.tallies().of(&rollout);
-    let measured = counts::tell(store, host, &rollout, tally).await?.measured();
-    let rollout = Rollout {
-        measured: Some(measured),
-        ..rollout
-    };
-    move_on(platform, rollout, condition).await
+    let tally = counts::tell(store, host, &rollout, tally).await?;
+    move_on(platform, rollout, condition, tally).await
 }
 
-/// Moves a rollout to where its figures bring it.
-async fn move_on(platform: &Platform, rollout: Rollout, condition: Condition) -> Result<(), ChangeError> {
+/// Moves a rollout to where what was counted brings it.
+async fn move_on(
+    platform: &Platform,
+    mut rollout: Rollout,
+    condition: Condition,
+    tally: Tally,
+) -> Result<(), ChangeError> {
     let store = platform.store().as_ref();
     let alias = aliases::champion(store, &rollout.model).await?;
-    let elapsed = now().saturating_sub(rollout.since);
-    let measured = rollout.measured.clone().unwrap_or_default();
-    let rollout = match measured.judge(&rollout.policy, elapsed) {
-        _ if !stands(&rollout, &alias.0) => {
-            rollout.end(State::Superseded, "the alias `champion` was moved meanwhile")
-        }
+    let measured = tally.measured();
+    let verdict = rollout.judge(&measured, now());
+    rollout.measured = Some(measured);
+    let rollout = match verdict {
+        _ if !stands(&rollout, &alias.0) => superseded(rollout),
         Verdict::Wait => return Ok(()),
         Verdict::Advance => rollout.advance(now()),
         Verdict::Degraded(reason) => rollout.end(State::RolledBack, &reason),
     };
     let counted = match rollout.state {
         State::Running => Vec::new(),
+        State::Watched => vec![counts::of_former(&rollout, tally.champion)],
         _ => counts::forgotten(store, &rollout.model).await?,
     };
     Ok(settle(platform, &rollout, condition, alias, counted).await?)

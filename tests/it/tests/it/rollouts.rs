@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
-use tidegate_harness::{Host, Notice, until};
+use tidegate_harness::{Follower, Host, Notice, until};
 use tidegate_it::clients::host_with_models;
 use tidegate_it::observers::families;
 use tidegate_it::{Scene, complains, says};
@@ -25,9 +25,10 @@ async fn host_with_candidates(scene: &Scene, models: &[(&str, &str)]) -> Result<
     Ok(host)
 }
 
-/// Asks a model for the sum of a row of its own, by a key; what it answered, or none where it failed.
-async fn ask(host: &Host, model: &str, key: u64) -> Result<Option<Value>> {
-    let row: Vec<u64> = (1..=4).map(|nth| nth * (1 + key % 7)).collect();
+/// Asks a model for the sum of a row of its own, by a key; what it answered, or none where it failed. `broken` answers rows
+/// from 0 alone.
+async fn ask(host: &Host, model: &str, key: u64, from: u64) -> Result<Option<Value>> {
+    let row: Vec<u64> = (from..from + 4).map(|nth| nth * (1 + key % 7)).collect();
     let asked = json!({
         "inputs": [{ "name": "x", "shape": [1, 4], "datatype": "FP32", "data": row }],
         "parameters": { "routing_key": format!("user-{key}") },
@@ -42,7 +43,12 @@ async fn ask(host: &Host, model: &str, key: u64) -> Result<Option<Value>> {
 
 /// The versions that answer so many keys.
 async fn versions(host: &Host, model: &str, keys: u64) -> Result<Vec<String>> {
-    let asking = stream::iter(0..keys).map(|key| ask(host, model, key));
+    versions_from(host, model, keys, 1).await
+}
+
+/// The same, with rows that begin so.
+async fn versions_from(host: &Host, model: &str, keys: u64, from: u64) -> Result<Vec<String>> {
+    let asking = stream::iter(0..keys).map(|key| ask(host, model, key, from));
     let answers: Vec<_> = asking.buffered(16).try_collect().await?;
     let version = |answer: &Value| answer["model_version"].as_str().unwrap_or_default().to_owned();
     Ok(answers
@@ -53,15 +59,24 @@ async fn versions(host: &Host, model: &str, keys: u64) -> Result<Vec<String>> {
 
 /// Asks until a rollout has ended, and how it did.
 async fn end_of(host: &Host, model: &str) -> Result<Value> {
-    until(&format!("the end of the rollout of {model}"), LIMIT, async || {
-        versions(host, model, 200).await?;
-        let shown = host.api.model(model).await?;
-        Ok((shown["rollout"]["state"] != "running").then_some(shown))
-    })
+    past(host, model, "running", 1).await
+}
+
+/// Asks with rows that begin so until a rollout is not in a state any more, and how it is then.
+async fn past(host: &Host, model: &str, state: &str, from: u64) -> Result<Value> {
+    until(
+        &format!("the rollout of {model} past {state}"),
+        LIMIT,
+        async || {
+            versions_from(host, model, 200, from).await?;
+            let shown = host.api.model(model).await?;
+            Ok((shown["rollout"]["state"] != state).then_some(shown))
+        },
+    )
     .await
 }
 
-fn begin(host: &Host, model: &str) -> Result<String> {
+fn begin(host: &Host, model: &str, watch: &str) -> Result<String> {
     let policy = [
         "--stages",
         "20,60,100",
@@ -69,6 +84,8 @@ fn begin(host: &Host, model: &str) -> Result<String> {
         "80",
         "--min-time",
         "10ms",
+        "--watch",
+        watch,
     ];
     // What a busy machine takes is not what is tried here.
     let bounds = ["--max-latency-ratio", "1000", "--max-drift", "1"];
@@ -83,7 +100,7 @@ async fn a_candidate_is_rolled_out_in_stages_or_rolled_back_when_it_errs_or_drif
     let host = host_with_candidates(&scene, &models).await?;
     let mut events = host.api.follow().await?;
 
-    let said = begin(&host, "fine")?;
+    let said = begin(&host, "fine", "0s")?;
     assert!(said.contains("stage of 20 %: running"), "{said}");
     let refused = complains(&host, &["models", "alias", "fine", "champion", "2"])?;
     assert!(refused.contains("is being rolled out"), "{refused}");
@@ -94,7 +111,7 @@ async fn a_candidate_is_rolled_out_in_stages_or_rolled_back_when_it_errs_or_drif
     assert_eq!(fine["splits"], json!({}), "{fine}");
 
     for (model, reason) in [("erring", "requests failed"), ("drifting", "scores drift")] {
-        begin(&host, model)?;
+        begin(&host, model, "1h")?;
         let ended = end_of(&host, model).await?;
         assert_eq!(ended["rollout"]["state"], "rolled-back", "{ended}");
         let told = ended["rollout"]["reason"].as_str().unwrap_or_default();
@@ -108,9 +125,48 @@ async fn a_candidate_is_rolled_out_in_stages_or_rolled_back_when_it_errs_or_drif
         ("tidegate.model.rolled-back", "erring"),
         ("tidegate.model.rolled-back", "drifting"),
     ] {
-        let wanted = |notice: &Notice| notice.event_type == kind && notice.subject.as_deref() == Some(model);
-        events.wait_for(kind, LIMIT, wanted).await?;
+        event_about(&mut events, kind, model).await?;
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_champion_that_degrades_gives_its_place_back_though_its_host_was_killed() -> Result<()> {
+    let scene = Scene::new()?;
+    let mut host = host_with_candidates(&scene, &[("later", "broken")]).await?;
+    let mut events = host.api.follow().await?;
+    begin(&host, "later", "1h")?;
+    let promoted = past(&host, "later", "running", 0).await?;
+    assert_eq!(promoted["rollout"]["state"], "watched", "{promoted}");
+    assert_eq!(promoted["aliases"]["champion"], 2, "{promoted}");
+    assert_eq!(promoted["aliases"]["previous"], 1, "{promoted}");
+    assert!(says(&host, &["models", "show", "later"])?.contains("stage of 100 %: watched"));
+    event_about(&mut events, "tidegate.model.promoted", "later").await?;
+    host.kill().await?;
+    host.restart().await?;
+
+    // What fails while no worker is there would count as well.
+    until("a worker", LIMIT, async || {
+        let (status, _) = host.api.get_raw("/v2/health/ready").await?;
+        Ok((status == 200).then_some(()))
+    })
+    .await?;
+    let mut events = host.api.follow().await?;
+    let asked = versions_from(&host, "later", 200, 0).await?;
+    assert!(asked.iter().all(|version| version == "2"), "{asked:?}");
+    let back = past(&host, "later", "watched", 1).await?;
+    assert_eq!(back["rollout"]["state"], "rolled-back", "{back}");
+    let reason = back["rollout"]["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("requests failed"), "{back}");
+    assert_eq!(back["aliases"]["champion"], 1, "{back}");
+    assert_eq!(back["aliases"]["previous"], 2, "{back}");
+    event_about(&mut events, "tidegate.model.rolled-back", "later").await
+}
+
+/// Waits until an event tells of a model.
+async fn event_about(events: &mut Follower, kind: &str, model: &str) -> Result<()> {
+    let wanted = |notice: &Notice| notice.event_type == kind && notice.subject.as_deref() == Some(model);
+    events.wait_for(kind, LIMIT, wanted).await?;
     Ok(())
 }
 
