@@ -64,6 +64,26 @@ impl Element {
         found.map(|known| known.0)
     }
 
+    /// A whole number as the bytes of one element; none where it is no such element.
+    pub fn number(self, number: i64) -> Option<Bytes> {
+        let bytes = match self {
+            Self::Bool => vec![u8::try_from(number).ok().filter(|&flag| flag < 2)?],
+            Self::Uint8 => u8::try_from(number).ok()?.to_le_bytes().to_vec(),
+            Self::Uint16 => u16::try_from(number).ok()?.to_le_bytes().to_vec(),
+            Self::Uint32 => u32::try_from(number).ok()?.to_le_bytes().to_vec(),
+            Self::Uint64 => u64::try_from(number).ok()?.to_le_bytes().to_vec(),
+            Self::Int8 => i8::try_from(number).ok()?.to_le_bytes().to_vec(),
+            Self::Int16 => i16::try_from(number).ok()?.to_le_bytes().to_vec(),
+            Self::Int32 => i32::try_from(number).ok()?.to_le_bytes().to_vec(),
+            Self::Int64 => number.to_le_bytes().to_vec(),
+            Self::Fp16 => vec![0, (number == 0).then_some(0)?],
+            Self::Fp32 => (number as f32).to_le_bytes().to_vec(),
+            Self::Fp64 => (number as f64).to_le_bytes().to_vec(),
+            Self::Bytes => return None,
+        };
+        Some(bytes.into())
+    }
+
     /// Typed contents as the bytes that raw contents are made of; the error says what cannot be told that way.
     pub fn raw(self, typed: &InferTensorContents) -> Result<Bytes, String> {
         match self {

@@ -5,6 +5,7 @@ pub mod budget;
 pub mod element;
 pub mod incoming;
 pub mod model;
+pub mod padding;
 pub mod provider;
 pub mod queue;
 pub mod runtime;

@@ -10,6 +10,7 @@ use tonic::Status;
 
 use super::batch;
 use super::budget::{Share, resident};
+use super::padding::{Fill, Padding};
 use super::proto::{ModelInferRequest, ModelInferResponse};
 use super::provider::Execution;
 use super::queue::{Batching, Queue};
@@ -70,6 +71,8 @@ pub struct Core {
     pub sessions: Arc<Sessions>,
     /// What its requests took.
     pub statistics: Statistics,
+    /// How requests of different shapes are run together.
+    pub padding: Padding,
 }
 
 /// A file that is opened, and what that took.
@@ -81,6 +84,7 @@ pub struct Opened {
     signature: Signature,
     file: Bytes,
     execution: Execution,
+    padding: Padding,
     /// Bytes of memory of one session.
     pub takes: u64,
 }
@@ -104,7 +108,14 @@ impl Opened {
             signature,
             file,
             execution,
+            padding: Padding::default(),
         })
+    }
+
+    /// The same with requests of different shapes filled up, where they are run together.
+    pub fn padded(mut self, fill: &Fill) -> Result<Self, String> {
+        self.padding = Padding::of(&self.signature, fill)?;
+        Ok(self)
     }
 
     /// The same with as many sessions as there are instances.
@@ -126,6 +137,7 @@ impl Model {
             signature,
             file,
             execution,
+            padding,
             ..
         } = opened;
         let most = instances.unwrap_or(limits.sessions).max(1);
@@ -141,6 +153,7 @@ impl Model {
             signature,
             sessions: Sessions::new(sessions, file, execution, most, share),
             statistics: Statistics::default(),
+            padding,
         });
         let queue = |batching| Queue::start(core.clone(), batching, limits.waiting);
         Self {

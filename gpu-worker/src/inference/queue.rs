@@ -165,7 +165,7 @@ impl Owner {
         let room = rows(batch) + next.rows <= self.batching.most;
         let alike = batch
             .first()
-            .is_none_or(|first| batch::alike(&first.inputs, &next.inputs));
+            .is_none_or(|first| self.core.padding.alike(&first.inputs, &next.inputs));
         match (next.has_caller(), room && alike) {
             (false, _) => {}
             (true, true) => batch.push(next),
@@ -219,9 +219,13 @@ impl Core {
         if let [alone] = inputs.as_slice() {
             return Ok(vec![self.run(turn, alone, rows(batch), 1)?]);
         }
-        let outputs = self.run(turn, &batch::join(&inputs), rows(batch), batch.len())?;
+        let joined = batch::join(&self.padding.even(&self.signature, &inputs));
+        let outputs = self.run(turn, &joined, rows(batch), batch.len())?;
         let sizes: Vec<usize> = batch.iter().map(|waiting| waiting.rows).collect();
         let mixed = || Status::internal("the model's outputs are not one row for each row of its inputs");
-        batch::split(&self.signature, &outputs, &sizes).ok_or_else(mixed)
+        let answers = batch::split(&self.signature, &outputs, &sizes).ok_or_else(mixed)?;
+        let answers = answers.into_iter().zip(inputs);
+        let cut = |(outputs, inputs)| self.padding.cut(&self.signature, outputs, inputs);
+        Ok(answers.map(cut).collect())
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
 use super::model::{Model, Opened};
+use super::padding::Fill;
 use super::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use super::proto::infer_parameter::ParameterChoice as Choice;
 use super::proto::model_metadata_response::TensorMetadata;
@@ -66,7 +67,7 @@ impl InferenceService {
         (name, version): (&str, &str),
         (uri, sha256): (&str, Option<&str>),
         instances: Option<Instances>,
-        batching: Option<Batching>,
+        (batching, fill): (Option<Batching>, Fill),
     ) -> Result<(), Status> {
         let (bucket, key) = uri
             .split_once('/')
@@ -90,7 +91,7 @@ impl InferenceService {
         let sha256 = sha256.map(str::to_owned);
         let open = move || {
             sha256.map_or(Ok(()), |sha256| registered(&file, &sha256))?;
-            Opened::open(&owned.0, &owned.1, file, execution)
+            Opened::open(&owned.0, &owned.1, file, execution)?.padded(&fill)
         };
         let opened = tokio::task::spawn_blocking(open)
             .await
@@ -235,7 +236,7 @@ impl GrpcInferenceService for InferenceService {
             (request.model_name.as_str(), version),
             (uri, text(&request.parameters, "sha256")?),
             instances(&request.parameters)?,
-            batching(&request.parameters)?,
+            (batching(&request.parameters)?, fill(&request.parameters)?),
         );
         match above {
             Some(above) => tidegate_trace::within(above, loading).await?,
@@ -326,6 +327,17 @@ fn batching(parameters: &HashMap<String, ModelRepositoryParameter>) -> Result<Op
         most: usize::try_from(most).unwrap_or(usize::MAX),
         delay: Duration::from_micros(delay),
     }))
+}
+
+/// What inputs of a model that is loaded are filled up with.
+fn fill(parameters: &HashMap<String, ModelRepositoryParameter>) -> Result<Fill, Status> {
+    let fill = text(parameters, "padding")?.map(serde_json::from_str);
+    let wrong = |error| {
+        Status::invalid_argument(format!(
+            "parameter `padding` is no object of whole numbers by inputs: {error}"
+        ))
+    };
+    Ok(fill.transpose().map_err(wrong)?.unwrap_or_default())
 }
 
 /// The instances of a model that is loaded, where a group of them is configured.

@@ -8,6 +8,7 @@ use futures::future::join_all;
 
 use super::budget::{Budget, resident};
 use super::model::{Limits, Model, Opened};
+use super::padding::Fill;
 use super::proto::model_infer_request::InferInputTensor;
 use super::proto::{InferTensorContents, ModelInferRequest};
 use super::provider::{Execution, Provider};
@@ -32,6 +33,18 @@ fn table(numbers: usize) -> Bytes {
     let table = graph.floats("table", &[numbers], &values);
     let found = graph.apply("Gather", &[&table, &at], vec![int("axis", 0)]);
     let output: (&str, DataType, &[Dim]) = ("found", DataType::Float, &[Dim::Named("N")]);
+    graph.finish("table", &found, output, &[]).into()
+}
+
+/// The same for rows of any length.
+fn wide_table(numbers: usize) -> Bytes {
+    let mut graph = GraphBuilder::default();
+    let shape = [Dim::Named("N"), Dim::Named("L")];
+    let at = graph.input("at", DataType::Int64, &shape);
+    let values: Vec<f32> = (0..numbers).map(|number| number as f32).collect();
+    let table = graph.floats("table", &[numbers], &values);
+    let found = graph.apply("Gather", &[&table, &at], vec![int("axis", 0)]);
+    let output: (&str, DataType, &[Dim]) = ("found", DataType::Float, &shape);
     graph.finish("table", &found, output, &[]).into()
 }
 
@@ -96,6 +109,33 @@ async fn requests_that_wait_are_run_together_and_each_gets_its_own_rows() {
     assert_eq!((told.execution_count, told.inference_count), (1, 6));
     assert_eq!(told.batch_stats[0].batch_size, 6);
     assert_eq!(told.inference_stats.unwrap().success.unwrap().count, 3);
+}
+
+#[tokio::test]
+async fn requests_of_different_lengths_are_filled_up_to_be_run_together() {
+    let Some(opened) = opened("1", wide_table(TABLE)) else {
+        return;
+    };
+    let batching = Batching {
+        most: 2,
+        delay: NEVER,
+    };
+    let share = Budget::new(1 << 30).try_take(1).unwrap();
+    let opened = opened.padded(&Fill::from([("at".to_owned(), 0)])).unwrap();
+    let model = Model::new(opened, share, &Limits::default(), Some(batching));
+    let ask = async |at: &[i64]| {
+        let mut request = asking(at);
+        request.inputs[0].shape.insert(0, 1);
+        let answered = tokio::time::timeout(LIMIT, model.infer(request)).await;
+        let answer = answered.expect("the request waits for others").unwrap();
+        assert_eq!(answer.outputs[0].shape, [1, at.len() as i64]);
+        answer.raw_output_contents[0].to_vec()
+    };
+    let (short, long) = tokio::join!(ask(&[5]), ask(&[1, 2, 7]));
+    let floats = |numbers: &[f32]| -> Vec<u8> { numbers.iter().flat_map(|n| n.to_le_bytes()).collect() };
+    assert_eq!((short, long), (floats(&[5.0]), floats(&[1.0, 2.0, 7.0])));
+    let told = model.statistics().told("table", "1");
+    assert_eq!((told.execution_count, told.inference_count), (1, 2));
 }
 
 #[tokio::test]

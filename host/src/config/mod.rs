@@ -174,10 +174,12 @@ pub struct InferenceConfig {
 }
 
 /// How workers run a model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModelConfig {
     /// How its requests are run together, if they are.
     pub batching: Option<Batching>,
+    /// With what inputs are filled up, by their names, so that requests of different shapes are run together.
+    pub padding: BTreeMap<String, i64>,
     /// Its instances; without them there are as many as requests have use for.
     pub instances: Option<InstanceGroup>,
 }
@@ -306,11 +308,11 @@ fn read(from: &mut Reader) -> Config {
         invocations: Places {
             total: from.count("invocations.total", 512, 1..=512),
             per_tenant: from.count("invocations.per_tenant", 512, 1..=512),
-            tenants: from.counts("invocations.tenants", 1..=512),
+            tenants: from.numbers("invocations.tenants", 1..=512),
         },
         jobs: Limits {
             per_tenant: from.count("jobs.per_tenant", 64, 1..=10_000),
-            tenants: from.counts("jobs.tenants", 0..=10_000),
+            tenants: from.numbers("jobs.tenants", 0..=10_000),
             timeout: from.duration("jobs.timeout", "24h", ("1s", "30d")),
             told_in_queues: false,
         },
@@ -411,13 +413,15 @@ fn read_model(from: &mut Reader) -> ModelConfig {
         count: from.count("instance_group.count", 1, 1..=64),
         kind: from.word("instance_group.kind", &["KIND_AUTO", "KIND_CPU", "KIND_GPU"]),
     };
-    let together = !grouped || from.has("max_batch_size") || from.has("max_queue_delay");
+    let words = ["max_batch_size", "max_queue_delay", "padding"];
+    let together = !grouped || words.iter().any(|word| from.has(word));
     let batching = Batching {
         max_batch_size: from.count("max_batch_size", 32, 2..=4096),
         max_queue_delay: from.duration("max_queue_delay", "0s", ("0s", "10s")),
     };
     ModelConfig {
         batching: together.then_some(batching),
+        padding: from.numbers("padding", i64::MIN..=i64::MAX),
         instances: grouped.then_some(instances),
     }
 }

@@ -246,25 +246,28 @@ impl Reader {
         commands
     }
 
-    /// A table of free names, each with a number.
-    pub(super) fn counts(&mut self, path: &str, allowed: RangeInclusive<usize>) -> BTreeMap<String, usize> {
+    /// A table of free names, each with a whole number.
+    pub(super) fn numbers<T>(&mut self, path: &str, allowed: RangeInclusive<T>) -> BTreeMap<String, T>
+    where
+        T: TryFrom<i64> + PartialOrd + std::fmt::Display,
+    {
         let table = match self.take(path) {
             None => return BTreeMap::new(),
             Some(Value::Table(table)) => table,
             Some(found) => return self.wrong(path, &found, "a table of numbers").unwrap_or_default(),
         };
-        let mut counts = BTreeMap::new();
+        let mut numbers = BTreeMap::new();
         for (name, found) in table {
-            let count = found.as_integer().and_then(|count| usize::try_from(count).ok());
-            match count.filter(|count| allowed.contains(count)) {
-                Some(count) => _ = counts.insert(name, count),
+            let number = found.as_integer().and_then(|number| T::try_from(number).ok());
+            match number.filter(|number| allowed.contains(number)) {
+                Some(number) => _ = numbers.insert(name, number),
                 None => {
                     let expected = format!("a number from {} to {}", allowed.start(), allowed.end());
                     self.wrong::<()>(&format!("{path}.{name}"), &found, &expected);
                 }
             }
         }
-        counts
+        numbers
     }
 
     /// Reads each of the tables below a path.

@@ -191,7 +191,7 @@ fn models_are_run_as_their_tables_say() {
     let parse = |text: &str| Config::parse(text, "t.toml");
     let text = "[inference.models.a]\nmax_queue_delay = \"1ms\"\n\
         [inference.models.b]\ninstance_group = { count = 2, kind = \"KIND_GPU\" }\n\
-        [inference.models.c]\nmax_batch_size = 8\ninstance_group = {}\n\
+        [inference.models.c]\nmax_batch_size = 8\ninstance_group = {}\npadding = { tokens = 0, labels = -100 }\n\
         [worker]\nexecution_providers = [\"tensorrt\", \"cpu\"]\n";
     let config = parse(text).unwrap();
     assert_eq!(config.worker.execution_providers, ["tensorrt", "cpu"]);
@@ -201,6 +201,8 @@ fn models_are_run_as_their_tables_say() {
     assert_eq!((rows("a"), group("a")), (Some(32), None));
     assert_eq!((rows("b"), group("b")), (None, Some((2, "KIND_GPU"))));
     assert_eq!((rows("c"), group("c")), (Some(8), Some((1, "KIND_AUTO"))));
+    let padding = [("labels".to_owned(), -100), ("tokens".to_owned(), 0)];
+    assert_eq!(models["c"].padding, padding.into());
 
     let text = "[inference.models.a]\ninstance_group = { count = 65, kind = \"GPU\", gpus = 1 }\n\
         [worker]\nexecution_providers = [\"tpu\"]\n";

@@ -438,7 +438,7 @@ impl WorkerPool {
                 self.allow(resolved);
                 let load = wire::load(
                     resolved,
-                    self.models.get(&resolved.name).copied().unwrap_or_default(),
+                    self.models.get(&resolved.name).unwrap_or(&ModelConfig::default()),
                 );
                 member.client().repository_model_load(traced(load)).await?;
                 answer = ask(member.client()).await;

@@ -33,7 +33,7 @@ pub(super) fn request(tensors: Vec<Tensor>) -> ModelInferRequest {
 }
 
 /// Asks for a model, and tells how it is to be run, where that is configured.
-pub(super) fn load(resolved: &Resolved, config: ModelConfig) -> RepositoryModelLoadRequest {
+pub(super) fn load(resolved: &Resolved, config: &ModelConfig) -> RepositoryModelLoadRequest {
     let text = |text: String| ModelRepositoryParameter {
         parameter_choice: Some(ParameterChoice::StringParam(text)),
     };
@@ -64,6 +64,10 @@ pub(super) fn load(resolved: &Resolved, config: ModelConfig) -> RepositoryModelL
             number(batching.max_batch_size as u64),
         );
         parameters.insert("max_queue_delay_microseconds".to_owned(), number(delay));
+    }
+    if !config.padding.is_empty() {
+        let padding = text(serde_json::json!(config.padding).to_string());
+        parameters.insert("padding".to_owned(), padding);
     }
     RepositoryModelLoadRequest {
         model_name: resolved.name.clone(),
