@@ -15,6 +15,21 @@ pub struct Device {
     pub memory_bytes: u64,
 }
 
+/// An NVIDIA device, as the driver's own program tells of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Gpu {
+    /// Its number on the machine.
+    pub index: String,
+    /// Its name, which no other device has.
+    pub uuid: String,
+    /// Its memory in bytes.
+    pub memory_bytes: u64,
+    /// How much of that is taken.
+    pub memory_used_bytes: u64,
+    /// The part of the last moments in which it computed, from 0 to 1.
+    pub utilization: f64,
+}
+
 /// What this worker can train on: the CPU, and every NVIDIA device that it may use.
 pub fn list() -> Vec<Device> {
     let cpu = Device {
@@ -60,45 +75,65 @@ pub fn cuda(count: usize) -> Vec<burn::backend::cuda::CudaDevice> {
 }
 
 fn has_cuda() -> bool {
-    cfg!(feature = "cuda") && std::path::Path::new("/dev/nvidiactl").exists()
+    cfg!(feature = "cuda") && has_driver()
 }
 
-/// The memory of every NVIDIA device that this process may use; 0 where the driver's own program does not tell.
+fn has_driver() -> bool {
+    std::path::Path::new("/dev/nvidiactl").exists()
+}
+
+/// The memory of every NVIDIA device that this process may train on; 0 where the driver's own program does not tell.
 fn cuda_memories() -> Vec<u64> {
     if !has_cuda() {
         return Vec::new();
     }
-    let query = ["--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"];
-    let told = Command::new("nvidia-smi").args(query).output();
-    let told = told.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-    let memories = memories(&told.unwrap_or_default(), visible.as_deref());
+    let memories: Vec<u64> = gpus().iter().map(|gpu| gpu.memory_bytes).collect();
     match memories.is_empty() {
         true => vec![0],
         false => memories,
     }
 }
 
-/// The memories in what `nvidia-smi` told, in bytes: those of the devices that are visible, in their order.
-fn memories(told: &str, visible: Option<&str>) -> Vec<u64> {
-    let devices = told.lines().filter_map(|line| {
-        let mut fields = line.split(',').map(str::trim);
-        let (index, uuid) = (fields.next()?, fields.next()?);
-        let mebibytes: u64 = fields.next()?.parse().ok()?;
-        Some((index, uuid, mebibytes << 20))
-    });
-    let devices: Vec<_> = devices.collect();
+/// The NVIDIA devices that this process may use; asking takes the driver's program some tenths of a second.
+pub fn gpus() -> Vec<Gpu> {
+    if !has_driver() {
+        return Vec::new();
+    }
+    let query = "--query-gpu=index,uuid,memory.total,memory.used,utilization.gpu";
+    let told = Command::new("nvidia-smi")
+        .args([query, "--format=csv,noheader,nounits"])
+        .output();
+    let told = told.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    visible_of(&told.unwrap_or_default(), visible.as_deref())
+}
+
+/// The devices in what `nvidia-smi` told: those that are visible, in their order.
+fn visible_of(told: &str, visible: Option<&str>) -> Vec<Gpu> {
+    let devices: Vec<Gpu> = told.lines().filter_map(read).collect();
     let Some(visible) = visible else {
-        return devices.iter().map(|device| device.2).collect();
+        return devices;
     };
     // As CUDA reads it: indices or beginnings of names, up to the first that is not there.
     let find = |name: &str| {
-        let named = |device: &&(&str, &str, u64)| {
-            device.0 == name || (name.starts_with("GPU-") && device.1.starts_with(name))
-        };
-        devices.iter().find(named).map(|device| device.2)
+        let named = |gpu: &&Gpu| gpu.index == name || (name.starts_with("GPU-") && gpu.uuid.starts_with(name));
+        devices.iter().find(named).cloned()
     };
     visible.split(',').map(str::trim).map_while(find).collect()
+}
+
+/// A line of it; figures that a device does not tell are 0.
+fn read(line: &str) -> Option<Gpu> {
+    let mut fields = line.split(',').map(str::trim);
+    let (index, uuid) = (fields.next()?.to_owned(), fields.next()?.to_owned());
+    let mut number = || fields.next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    Some(Gpu {
+        index,
+        uuid,
+        memory_bytes: number() << 20,
+        memory_used_bytes: number() << 20,
+        utilization: number() as f64 / 100.0,
+    })
 }
 
 /// The bytes of memory of this machine; 0 where unknown.
@@ -142,12 +177,19 @@ mod tests {
 
     #[test]
     fn devices_are_those_that_the_process_may_see() {
-        let told = "0, GPU-8f1c, 81559\n1, GPU-22aa, 81559\n2, GPU-7b00, 24576\n";
-        let (large, small) = (81_559 << 20, 24_576 << 20);
-        assert_eq!(memories(told, None), [large, large, small]);
-        assert_eq!(memories(told, Some("2, 0")), [small, large]);
-        assert_eq!(memories(told, Some("GPU-7b,9,1")), [small]);
-        assert_eq!(memories(told, Some("")), [0; 0]);
-        assert_eq!(memories("", None), [0; 0]);
+        let told = "0, GPU-8f1c, 81559, 4, 97\n1, GPU-22aa, 81559, 0, 0\n2, GPU-7b00, 24576, [N/A], [N/A]\n";
+        let indices = |visible| {
+            let gpus = visible_of(told, visible).into_iter();
+            gpus.map(|gpu| gpu.index).collect::<Vec<_>>()
+        };
+        assert_eq!(indices(None), ["0", "1", "2"]);
+        assert_eq!(indices(Some("2, 0")), ["2", "0"]);
+        assert_eq!(indices(Some("GPU-7b,9,1")), ["2"]);
+        assert_eq!(indices(Some("")), [""; 0]);
+        let first = visible_of(told, None).swap_remove(0);
+        assert_eq!(
+            (first.memory_bytes, first.memory_used_bytes, first.utilization),
+            (81_559 << 20, 4 << 20, 0.97)
+        );
     }
 }

@@ -12,6 +12,7 @@ use tidegate_trace::Context;
 
 use crate::devices::Device;
 use crate::jobs::session::{Progress, Registered, Variant};
+use crate::usage::Usage;
 
 /// Header that limits an object call to what a job may touch.
 const LEASE_HEADER: &str = "x-tidegate-lease";
@@ -199,6 +200,15 @@ impl Host {
             .json(registration)
             .timeout(CALL_TIMEOUT);
         send("register", request).await.map(drop)
+    }
+
+    /// Tells what the worker uses.
+    pub async fn tell_usage(&self, usage: &Usage<'_>) -> Result<(), HostError> {
+        let request = self
+            .request(Method::POST, &["usage"])
+            .json(usage)
+            .timeout(CALL_TIMEOUT);
+        send("usage", request).await.map(drop)
     }
 
     /// Waits up to `wait` for a job that the worker can do.

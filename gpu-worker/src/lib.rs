@@ -3,7 +3,7 @@
 //! It dials the host ([`host`]), tells whether it is known there ([`health`]), leases jobs one at a time and runs them ([`jobs`]):
 //! they train models ([`train`]), export them ([`onnx`]), run a program that the operator allows ([`command`]), predict
 //! whole files ([`predict`]), and make INT8 variants of models ([`quantise`]). It also serves models to the host ([`inference`]).
-//! It never sees the host's state: objects under a lease are all it reads and writes.
+//! It tells the host what it uses ([`usage`]), and never sees the host's state: objects under a lease are all it reads and writes.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -18,6 +18,7 @@ pub mod predict;
 pub mod quantise;
 pub mod settings;
 pub mod train;
+pub mod usage;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -89,6 +90,7 @@ pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> anyhow::Res
         health,
         spans,
     };
+    servers.spawn(usage::tell(worker.host.clone(), worker.name.clone()));
     worker.work(stop).await;
     drop(servers);
     if let Some(exporter) = exporter {

@@ -358,6 +358,7 @@ pub(crate) async fn faces(
     Ok(Faces {
         inferences: Arc::new(Semaphore::new(config.inference.max_requests)),
         recorder: Recorder::start(platform.clone(), config.recorder, metrics.clone()),
+        usages: Arc::default(),
         credentials: Arc::new(Credentials::new(&config.worker)),
         backups: Arc::new(Semaphore::new(1)),
         stopping: CancellationToken::new(),

@@ -187,7 +187,9 @@ impl Gateway {
         self.tell_of_work().await;
         let mut platform = self.faces.platform.render_metrics().await;
         let models = self.faces.workers.statistics().await;
-        platform += &oip::metrics::render(&models, self.faces.config.inference.triton_metrics);
+        let triton = self.faces.config.inference.triton_metrics;
+        platform += &oip::metrics::render(&models, triton);
+        platform += &self.faces.usages.render(triton);
         let text = self.faces.metrics.render(&platform, &self.faces.spans);
         answer(StatusCode::OK, metrics::CONTENT_TYPE, text)
     }

@@ -42,6 +42,8 @@ pub struct Faces {
     pub spans: Spans,
     /// The bounds.
     pub config: Arc<Config>,
+    /// What workers use.
+    pub usages: Arc<worker::Usages>,
     /// What workers present.
     pub credentials: Arc<worker::Credentials>,
     /// One turn: whoever has it backs the store up.

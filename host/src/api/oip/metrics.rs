@@ -151,7 +151,8 @@ fn sample(text: &mut String, name: &str, of: (&str, &ModelStatistics), label: &s
     );
 }
 
-fn escaped(text: &str) -> String {
+/// A text as the value of a label.
+pub fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace('"', "\\\"")
         .replace('\n', "\\n")

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod files;
+mod usage;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use super::Faces;
 use super::error::{ApiError, Json};
 pub use credentials::{Caller, Credentials};
 pub use files::LEASE_HEADER;
+pub use usage::Usages;
 
 /// The longest wait for a job that one request may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -31,6 +33,7 @@ pub fn router(faces: Faces) -> Router {
     let bound = usize::try_from(faces.config.gateway.max_body).unwrap_or(usize::MAX);
     let routes = Router::new()
         .route("/register", post(register))
+        .route("/usage", post(usage::take))
         .route("/lease", post(lease))
         .route("/jobs/{id}/heartbeat", post(heartbeat))
         .route("/jobs/{id}/complete", post(complete))

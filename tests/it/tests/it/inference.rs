@@ -112,8 +112,16 @@ async fn metrics_tell_what_requests_of_each_model_took() -> Result<()> {
     let answer = host.api.post("/v2/models/sums/infer", &two).await?;
     assert_eq!(answer["outputs"][0]["data"], json!([10.0, 26.0]), "{answer}");
     refused(&host, "/v2/models/sums/infer", json!({ "inputs": [] })).await?;
-    let text = host.api.get_text("/metrics").await?;
+    let text = until("a worker that tells what it uses", Duration::from_secs(30), async || {
+        let text = host.api.get_text("/metrics").await?;
+        Ok(text.contains("tidegate_worker_memory_bytes{").then_some(text))
+    })
+    .await?;
     let families = families(&text).await?;
+    for family in ["tidegate_worker_memory_bytes", "tidegate_worker_cpu_seconds"] {
+        let used = families[family]["samples"][0][2].as_f64();
+        assert!(used.is_some_and(|used| used > 0.0), "{family}\n{text}");
+    }
     for (family, labels, wanted) in [
         ("tidegate_model_requests", "done", 1.0),
         ("tidegate_model_requests", "failed", 1.0),
