@@ -25,6 +25,14 @@ fn values_that_are_not_known_or_not_allowed_are_refused_with_their_path() -> Res
             "worker: { pools: { gpu: { gpus: 0 } } }",
             "/worker/pools/gpu/gpus",
         ),
+        (
+            "worker: { pools: { gpu: { part: training } } }",
+            "/worker/pools/gpu/part",
+        ),
+        (
+            "worker: { tls: { serverName: 'https://worker' } }",
+            "/worker/tls/serverName",
+        ),
         ("ingress: { paths: [/] }", "/ingress/paths/0"),
         ("ingress: { paths: [/api/v1] }", "/ingress/paths/0"),
         ("ingress: { paths: [/metrics] }", "/ingress/paths/0"),
@@ -55,6 +63,23 @@ fn values_that_contradict_each_other_are_refused_with_the_way_out() -> Result<()
         (
             &format!("{aws}\nworker: {{ pools: {{ gpu: {{ gpus: 1 }} }} }}"),
             "`tls.secretName` or `tls.certManager.issuer` has to name a certificate".to_owned(),
+        ),
+        (
+            &format!("{aws}\nworker: {{ tls: {{ hostSecretName: hosts }} }}"),
+            "`worker.tls` has `hostSecretName`, `secretName` and `serverName`, all three or none".to_owned(),
+        ),
+        (
+            &format!(
+                "{aws}\nworker: {{ tls: {{ hostSecretName: hosts, secretName: workers, serverName: worker }} }}"
+            ),
+            "`tls.secretName` or `tls.certManager.issuer` has to name a certificate".to_owned(),
+        ),
+        (
+            &format!(
+                "{aws}\ntls: {{ secretName: tls }}\nworker: {{ pools: {{ near: {{ part: inference }} }} }}"
+            ),
+            "`worker.pools.near` answers inference or has a certificate of its own; `worker.tls` has to"
+                .to_owned(),
         ),
         (
             &format!("{aws}\ningress: {{ enabled: true }}"),
