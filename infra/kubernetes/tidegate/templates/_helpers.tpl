@@ -134,6 +134,8 @@ ports with it, which has 8080, 8081 and 9000. */}}
 {{- if and (or $v.worker.pools $certified) (not (include "tidegate.certificate" .)) }}{{ fail "`worker.pools` and `worker.tls` have workers dial the hosts by TLS; `tls.secretName` or `tls.certManager.issuer` has to name a certificate" }}{{ end }}
 {{- range $pool, $of := $v.worker.pools }}
 {{- if and (not $certified) (or (eq (toString $of.part) "inference") $of.tlsSecretName) }}{{ fail (printf "`worker.pools.%s` answers inference or has a certificate of its own; `worker.tls` has to name those of the hosts and of the other workers" $pool) }}{{ end }}
+{{- if and $of.keda (hasKey $of "replicas") }}{{ fail (printf "`worker.pools.%s` has `replicas` and `keda`; the two would pull against each other" $pool) }}{{ end }}
+{{- if and $of.keda (gt (dig "keda" "minReplicas" 0 $of | int) (dig "keda" "maxReplicas" 1 $of | int)) }}{{ fail (printf "`worker.pools.%s.keda` has a `minReplicas` above its `maxReplicas`" $pool) }}{{ end }}
 {{- end }}
 {{- if and $v.ingress.enabled (not $v.ingress.paths) }}{{ fail "`ingress.paths` is empty: the routes of functions that the world may call" }}{{ end }}
 {{- end }}

@@ -1,5 +1,6 @@
 //! Workers: beside a host and in pools, what each is told, and the certificates that they and the hosts show each other.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -8,11 +9,13 @@ use serde_json::{Value, json};
 use tidegate_infra_tests::{Chart, Document, Pods, Rendered, list};
 use tidegate_worker::settings::{Part, Settings};
 
-use crate::every_way;
 use crate::workloads::config_in;
+use crate::{TRIAL, every_way};
 
 /// The address that a pod has here.
 const POD: &str = "10.0.0.7";
+/// How a query asks for the hosts of this release alone.
+const HOSTS: &str = ",namespace=\"ml\",pod=~\"tidegate-host-.*\"";
 
 /// The worker among the containers of pods.
 fn worker_of<'p>(pods: &'p Pods<'_>) -> Result<&'p Value> {
@@ -194,6 +197,79 @@ fn host_and_workers_show_the_certificates_that_are_named() -> Result<()> {
                 "the worker beside it dials others"
             );
         }
+    }
+    Ok(())
+}
+
+/// What a pool is scaled by, with the hosts of any release.
+fn query_of(rendered: &Rendered, pool: &str) -> Result<String> {
+    let name = format!("tidegate-worker-{pool}");
+    let mut all = rendered.all("ScaledObject");
+    let scaled = all
+        .find(|found| found.name() == name)
+        .context("no ScaledObject")?;
+    let trigger = &scaled.spec()["triggers"][0];
+    assert_eq!(trigger["type"], "prometheus");
+    assert_eq!(trigger["metricType"], "AverageValue");
+    assert_eq!(trigger["metadata"]["threshold"], "1");
+    let server = trigger["metadata"]["serverAddress"].as_str();
+    assert_eq!(server, Some("http://prometheus-operated.monitoring:9090"));
+    let query = trigger["metadata"]["query"].as_str().context("no query")?;
+    assert!(query.contains(HOSTS), "hosts of others are counted: {query}");
+    Ok(query.replace(HOSTS, ""))
+}
+
+#[test]
+fn a_pool_has_as_many_workers_as_hosts_want_for_what_it_does() -> Result<()> {
+    let page = include_str!("../../../../docs/training.md");
+    let gpu = "gpu: { gpus: 1, keda: { maxReplicas: 4 } }";
+    let others =
+        "other: { keda: { maxReplicas: 4 } }, answers: { part: inference, keda: { maxReplicas: 4 } }";
+    let values = |pools: &str| {
+        let tls = "tls: { hostSecretName: hosts, secretName: workers, serverName: worker }";
+        format!("{TRIAL}\ntls: {{ secretName: tls }}\nworker: {{ {tls}, pools: {{ {pools} }} }}")
+    };
+    let together = Chart::find().render(&values(&format!("{gpu}, {others}")))?;
+    let alone = Chart::find().render(&values(gpu))?;
+    let mut different = BTreeSet::new();
+    for (rendered, pool, sort) in [
+        (&together, "gpu", "trains on GPUs"),
+        (&together, "other", "takes all other jobs"),
+        (&together, "answers", "answers inference"),
+        (&alone, "gpu", "takes all jobs"),
+    ] {
+        let query = query_of(rendered, pool)?;
+        let row = format!("| {sort} | `{query}` |");
+        assert!(page.contains(&row), "docs/training.md has no {row}");
+        different.insert(query);
+    }
+    assert_eq!(different.len(), 4);
+    Ok(())
+}
+
+#[test]
+fn a_pool_goes_down_to_none_and_slowly() -> Result<()> {
+    let values = "
+secretName: keys
+tls: { secretName: tls }
+worker: { pools: { gpu: { gpus: 1, keda: { maxReplicas: 4, cooldownSeconds: 600 } } } }
+";
+    let rendered = Chart::find().render(values)?;
+    let scaled = rendered
+        .all("ScaledObject")
+        .next()
+        .context("no ScaledObject")?
+        .spec();
+    assert_eq!(
+        (&scaled["minReplicaCount"], &scaled["maxReplicaCount"]),
+        (&json!(0), &json!(4))
+    );
+    let behaviour = &scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"];
+    for pause in [
+        &scaled["cooldownPeriod"],
+        &behaviour["scaleDown"]["stabilizationWindowSeconds"],
+    ] {
+        assert_eq!(pause, &json!(600));
     }
     Ok(())
 }

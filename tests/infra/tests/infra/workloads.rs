@@ -67,7 +67,8 @@ fn every_foreign_document_has_the_fields_of_its_kind() -> Result<()> {
     let mut seen = BTreeSet::new();
     for rendered in every_way()? {
         seen.extend(rendered.foreign.iter().cloned());
-        for scaled in rendered.all("ScaledObject") {
+        let scaled = rendered.all("ScaledObject");
+        for scaled in scaled.filter(|scaled| scaled.name() == "tidegate-host") {
             scales_on_what_waits(&rendered, scaled);
             seen.extend(list(&scaled.spec()["triggers"]).map(|trigger| trigger["type"].to_string()));
         }
