@@ -9,7 +9,8 @@ data "aws_region" "this" {}
 data "aws_partition" "this" {}
 
 locals {
-  ami = coalesce(var.ami, one(data.aws_ssm_parameter.ami[*].insecure_value))
+  ami  = coalesce(var.ami, one(data.aws_ssm_parameter.ami[*].insecure_value))
+  keys = distinct(compact(concat([var.kms_key_arn], var.certificate[*].kms_key_arn)))
   # The registry and its region, of an image in ECR.
   ecr = try(regex("^([0-9]+\\.dkr\\.ecr\\.([a-z0-9-]+)\\.amazonaws\\.com[.a-z]*)/", var.image), null)
 }
@@ -40,6 +41,7 @@ resource "aws_launch_template" "worker" {
   user_data = base64encode(templatefile("${path.module}/user-data.sh.tftpl", {
     region = data.aws_region.this.name
     token  = aws_ssm_parameter.token.name
+    secret = try(var.certificate.secret_arn, null)
     host   = var.host
     image  = var.image
     ecr    = local.ecr
@@ -178,11 +180,20 @@ data "aws_iam_policy_document" "worker" {
   }
 
   dynamic "statement" {
-    for_each = compact([var.kms_key_arn])
+    for_each = var.certificate[*].secret_arn
     content {
-      sid       = "Key"
-      actions   = ["kms:Decrypt"]
+      sid       = "Certificate"
+      actions   = ["secretsmanager:GetSecretValue"]
       resources = [statement.value]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(local.keys) == 0 ? [] : [local.keys]
+    content {
+      sid       = "Keys"
+      actions   = ["kms:Decrypt"]
+      resources = statement.value
     }
   }
 }

@@ -20,6 +20,17 @@ variable "worker_token" {
   sensitive   = true
 }
 
+variable "certificate" {
+  description = "What workers show to hosts that ask for certificates (`worker.ca_file`): a secret of Secrets Manager whose JSON has `cert`, `key` and `ca` (PEM), and the KMS key that it is encrypted with, where that is not Amazon's own."
+  type        = object({ secret_arn = string, kms_key_arn = optional(string) })
+  default     = null
+
+  validation {
+    condition     = var.certificate == null || can(regex("^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]+:secret:[^*?]+$", var.certificate.secret_arn))
+    error_message = "`certificate.secret_arn` must be the ARN of one secret of Secrets Manager, without wildcards."
+  }
+}
+
 variable "image" {
   description = "The worker's container image for CUDA (infra/container)."
   type        = string

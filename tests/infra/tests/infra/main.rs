@@ -6,6 +6,7 @@ mod images;
 mod modules;
 mod network;
 mod refusals;
+mod workers;
 mod workloads;
 
 use anyhow::{Context as _, Result};
@@ -22,18 +23,25 @@ autoscaling: { hpa: { enabled: true } }
 networkPolicy: { s3From: [{ podSelector: {} }] }
 ";
 
+/// Pools of workers without certificates.
+const POOLS: &str = "
+secretName: keys
+tls: { certManager: { issuer: internal } }
+worker: { pools: { gpu: { gpus: 1 }, other: { replicas: 2 } } }
+";
+
 /// What the Terraform module of the platform gives out for EKS, as its own test has it.
 const EKS: &str = "infra/terraform/modules/platform/tests/chart-values.yaml";
 
-/// The chart with the values of a trial, of a plain fleet, of a platform that Terraform made, and of the example for
-/// production.
+/// The chart with the values of a trial, of a plain fleet, of pools, of a platform that Terraform made, and of the
+/// example for production.
 fn every_way() -> Result<Vec<Rendered>> {
     let read = |file: &str| {
         std::fs::read_to_string(workspace_root().join(file)).with_context(|| format!("no values in `{file}`"))
     };
     let (eks, example) = (read(EKS)?, read("infra/kubernetes/production.yaml")?);
     let chart = Chart::find();
-    [TRIAL, PLAIN, &eks, &example]
+    [TRIAL, PLAIN, POOLS, &eks, &example]
         .iter()
         .map(|values| chart.render(values))
         .collect()

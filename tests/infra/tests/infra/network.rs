@@ -73,7 +73,7 @@ fn every_pod_may_do_nothing_but_what_a_policy_allows() -> Result<()> {
 }
 
 #[test]
-fn workers_reach_hosts_and_nobody_reaches_workers() -> Result<()> {
+fn workers_reach_hosts_and_hosts_alone_reach_those_that_answer_inference() -> Result<()> {
     let rendered = every_way()?;
     let with_pools = rendered.last().context("no example")?;
     let policy = |name: &str| with_pools.all("NetworkPolicy").find(|found| found.name() == name);
@@ -86,6 +86,24 @@ fn workers_reach_hosts_and_nobody_reaches_workers() -> Result<()> {
     let from = list(&host["ingress"]).flat_map(|rule| list(&rule["from"]));
     let mut workers = from.map(|peer| &peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]);
     assert!(workers.any(|component| component == "worker"), "{host}");
+
+    let asked = policy("tidegate-inference").context("no policy of workers that answer")?;
+    let labels = selected("NetworkPolicy", asked.spec());
+    for workload in with_pools.all("Deployment") {
+        let pods = workload.pods()?;
+        let answers = pods.of == "tidegate-worker-answers";
+        assert_eq!(pods.are_found_by(&labels), answers, "{}", pods.of);
+    }
+    let hosts = json!([{ "podSelector": { "matchLabels": hosts } }]);
+    let inference = json!([{ "protocol": "TCP", "port": 8083 }]);
+    let allowed = json!([{ "ports": inference, "from": hosts }]);
+    assert_eq!(asked.spec()["ingress"], allowed);
+    let to_workers = list(&host["egress"]).find(|rule| rule["ports"] == inference);
+    let to_workers = &to_workers.context("no way to the workers")?["to"];
+    assert_eq!(to_workers[0]["podSelector"]["matchLabels"], labels);
+    for without in &rendered[..rendered.len() - 1] {
+        assert!(!without.has("NetworkPolicy", &json!("tidegate-inference")));
+    }
     Ok(())
 }
 

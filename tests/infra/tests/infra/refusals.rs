@@ -25,6 +25,22 @@ fn values_that_are_not_known_or_not_allowed_are_refused_with_their_path() -> Res
             "worker: { pools: { gpu: { gpus: 0 } } }",
             "/worker/pools/gpu/gpus",
         ),
+        (
+            "worker: { pools: { gpu: { part: training } } }",
+            "/worker/pools/gpu/part",
+        ),
+        (
+            "worker: { tls: { serverName: 'https://worker' } }",
+            "/worker/tls/serverName",
+        ),
+        (
+            "worker: { pools: { gpu: { keda: { minReplicas: 0 } } } }",
+            "at '/worker/pools/gpu/keda': missing property 'maxReplicas'",
+        ),
+        (
+            "worker: { pools: { gpu: { keda: { maxReplicas: 0 } } } }",
+            "/worker/pools/gpu/keda/maxReplicas",
+        ),
         ("ingress: { paths: [/] }", "/ingress/paths/0"),
         ("ingress: { paths: [/api/v1] }", "/ingress/paths/0"),
         ("ingress: { paths: [/metrics] }", "/ingress/paths/0"),
@@ -38,6 +54,7 @@ fn values_that_are_not_known_or_not_allowed_are_refused_with_their_path() -> Res
 #[test]
 fn values_that_contradict_each_other_are_refused_with_the_way_out() -> Result<()> {
     let aws = "secretName: keys\nstore: { kind: aws, aws: { bucket: acme } }";
+    let tls = &format!("{aws}\ntls: {{ secretName: tls }}");
     for (values, told) in [
         ("", "`secretName` is missing".to_owned()),
         (
@@ -55,6 +72,31 @@ fn values_that_contradict_each_other_are_refused_with_the_way_out() -> Result<()
         (
             &format!("{aws}\nworker: {{ pools: {{ gpu: {{ gpus: 1 }} }} }}"),
             "`tls.secretName` or `tls.certManager.issuer` has to name a certificate".to_owned(),
+        ),
+        (
+            &format!("{aws}\nworker: {{ tls: {{ hostSecretName: hosts }} }}"),
+            "`worker.tls` has `hostSecretName`, `secretName` and `serverName`, all three or none".to_owned(),
+        ),
+        (
+            &format!(
+                "{aws}\nworker: {{ tls: {{ hostSecretName: hosts, secretName: workers, serverName: worker }} }}"
+            ),
+            "`tls.secretName` or `tls.certManager.issuer` has to name a certificate".to_owned(),
+        ),
+        (
+            &format!("{tls}\nworker: {{ pools: {{ near: {{ part: inference }} }} }}"),
+            "`worker.pools.near` answers inference or has a certificate of its own; `worker.tls` has to"
+                .to_owned(),
+        ),
+        (
+            &format!("{tls}\nworker: {{ pools: {{ gpu: {{ replicas: 1, keda: {{ maxReplicas: 2 }} }} }} }}"),
+            "`worker.pools.gpu` has `replicas` and `keda`".to_owned(),
+        ),
+        (
+            &format!(
+                "{tls}\nworker: {{ pools: {{ gpu: {{ keda: {{ minReplicas: 3, maxReplicas: 2 }} }} }} }}"
+            ),
+            "`worker.pools.gpu.keda` has a `minReplicas` above its `maxReplicas`".to_owned(),
         ),
         (
             &format!("{aws}\ningress: {{ enabled: true }}"),

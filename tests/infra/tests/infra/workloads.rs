@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{CommandFactory as _, Parser as _};
 use serde_json::{Value, json};
 use tidegate::config::Config;
 use tidegate_infra_tests::{Chart, Document, Rendered, list};
-use tidegate_worker::settings::{Part, Settings};
 
+use crate::workers::settings_of;
 use crate::{TRIAL, every_way};
 
 /// Kinds of others, for which there is no schema here: `every_foreign_document_has_the_fields_of_its_kind` looks at them.
@@ -65,15 +64,16 @@ fn a_document_that_kubernetes_would_not_take_is_found() -> Result<()> {
 
 #[test]
 fn every_foreign_document_has_the_fields_of_its_kind() -> Result<()> {
-    let mut seen = 0;
+    let mut seen = BTreeSet::new();
     for rendered in every_way()? {
-        for scaled in rendered.all("ScaledObject") {
+        seen.extend(rendered.foreign.iter().cloned());
+        let scaled = rendered.all("ScaledObject");
+        for scaled in scaled.filter(|scaled| scaled.name() == "tidegate-host") {
             scales_on_what_waits(&rendered, scaled);
-            seen += 1;
+            seen.extend(list(&scaled.spec()["triggers"]).map(|trigger| trigger["type"].to_string()));
         }
         for asking in rendered.all("TriggerAuthentication") {
             assert_eq!(asking.spec(), &json!({ "podIdentity": { "provider": "aws" } }));
-            seen += 1;
         }
         for certificate in rendered.all("Certificate") {
             assert!(list(&certificate.spec()["dnsNames"]).any(|name| name == "tidegate-workers.ml.svc"));
@@ -82,7 +82,6 @@ fn every_foreign_document_has_the_fields_of_its_kind() -> Result<()> {
                 certificate.spec()["issuerRef"],
                 json!({ "kind": "ClusterIssuer", "name": "internal" })
             );
-            seen += 1;
         }
         for monitor in rendered.all("ServiceMonitor") {
             let endpoint = &monitor.spec()["endpoints"][0];
@@ -91,11 +90,10 @@ fn every_foreign_document_has_the_fields_of_its_kind() -> Result<()> {
                 (&json!("https"), &json!("/metrics"))
             );
             assert_eq!(endpoint["tlsConfig"]["serverName"], "tidegate.ml.svc");
-            seen += 1;
         }
     }
-    // Both that know how long events wait have a document of their own.
-    assert_eq!(seen, FOREIGN.len() + 1);
+    // Hosts are scaled by both that know how long events wait, and by CPU.
+    assert_eq!(seen.len(), FOREIGN.len() + 3, "{seen:?}");
     Ok(())
 }
 
@@ -271,7 +269,7 @@ fn whatever_a_document_names_is_there() -> Result<()> {
 }
 
 /// What the host is told, with secrets in a folder of the test's own.
-fn config_in(rendered: &Rendered, secrets: &std::path::Path) -> Result<Config> {
+pub(crate) fn config_in(rendered: &Rendered, secrets: &std::path::Path) -> Result<Config> {
     for key in ["api-token", "worker-token", "s3-access-key", "s3-secret-key"] {
         std::fs::write(secrets.join(key), format!("the {key}\n"))?;
     }
@@ -390,90 +388,5 @@ fn what_a_chart_adds_to_the_configuration_is_there() -> Result<()> {
         (7, 3)
     );
     assert!(config.inference.models.contains_key("sums"));
-    Ok(())
-}
-
-#[test]
-fn every_worker_takes_what_it_is_told() -> Result<()> {
-    for rendered in every_way()? {
-        let pools = rendered
-            .all("Deployment")
-            .filter(|found| found.name() != "tidegate-host")
-            .count();
-        for workload in rendered.all("Deployment") {
-            let pods = workload.pods()?;
-            let worker = pods
-                .containers()
-                .find(|container| container["name"] == "worker")
-                .context("no worker")?;
-            let settings = settings_of(worker)?;
-            assert!(
-                settings.standalone,
-                "it would end with a standard input that there is not"
-            );
-            let health = settings.health.context("no health")?;
-            assert!(
-                list(&worker["ports"]).any(|port| port["containerPort"] == health.port()),
-                "{worker}"
-            );
-            assert!(
-                settings.listen.ip().is_loopback(),
-                "inference is for the host beside it"
-            );
-            let beside = pods.of == "tidegate-host";
-            let part = match (beside, pools) {
-                (true, 0) => None,
-                (true, _) => Some(Part::Inference),
-                (false, _) => Some(Part::Jobs),
-            };
-            assert_eq!(settings.only, part, "{}", pods.of);
-            if !beside {
-                the_host_is_dialled(&rendered, &settings)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The settings that a worker makes of a container's arguments and environment.
-fn settings_of(container: &Value) -> Result<Settings> {
-    let command = Settings::command();
-    let mut arguments = vec!["tidegate-worker".to_owned()];
-    arguments.extend(
-        list(&container["args"])
-            .filter_map(Value::as_str)
-            .map(str::to_owned),
-    );
-    for variable in list(&container["env"]) {
-        let name = variable["name"].as_str().context("no name")?;
-        let known = command
-            .get_arguments()
-            .find(|known| known.get_env().is_some_and(|env| env == name));
-        let known = known.with_context(|| format!("a worker does not know `{name}`"))?;
-        let value = variable["value"].as_str().unwrap_or("from elsewhere");
-        arguments.push(format!("--{}={value}", known.get_long().context("no name")?));
-    }
-    Ok(Settings::try_parse_from(arguments)?)
-}
-
-/// By a name that its certificate has, through a service that leads to the same host again.
-fn the_host_is_dialled(rendered: &Rendered, settings: &Settings) -> Result<()> {
-    let address = settings.host.strip_prefix("https://").context("no TLS")?;
-    let (name, port) = address.split_once(':').context("no port")?;
-    let certificate = rendered.all("Certificate").next().context("no certificate")?;
-    assert!(
-        list(&certificate.spec()["dnsNames"]).any(|known| known == name),
-        "{name}"
-    );
-    let service = rendered
-        .all("Service")
-        .find(|found| format!("{}.ml.svc", found.name()) == name);
-    let service = service.with_context(|| format!("no service `{name}`"))?;
-    assert_eq!(service.spec()["sessionAffinity"], "ClientIP");
-    assert!(
-        list(&service.spec()["ports"]).any(|of| of["port"].as_i64().is_some_and(|of| port.parse() == Ok(of))),
-        "{port}"
-    );
-    assert!(settings.host_ca.is_some());
     Ok(())
 }

@@ -106,6 +106,58 @@ run "instances_on_demand" {
   }
 }
 
+run "a_pool_shows_its_certificate_and_may_read_that_one_secret" {
+  variables {
+    certificate = {
+      secret_arn  = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:workers-AbCdEf"
+      kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/1"
+    }
+  }
+
+  assert {
+    condition = alltrue([for part in [
+      "get-secret-value --region \"eu-west-1\" --secret-id \"arn:aws:secretsmanager:eu-west-1:123456789012:secret:workers-AbCdEf\"",
+      "ExecStartPre=/usr/local/bin/tidegate-certificate",
+      "install -m 0400 -o 65532 -g 65532 /dev/stdin \"/run/tidegate/$part.pem\"",
+      "--volume /run/tidegate:/etc/tidegate/tls:ro",
+      "TIDEGATE_CERT_FILE=/etc/tidegate/tls/cert.pem\nTIDEGATE_KEY_FILE=/etc/tidegate/tls/key.pem\nTIDEGATE_CA_FILE=/etc/tidegate/tls/ca.pem\n",
+      "/etc/tidegate/tls/host-ca.pem \"$token\"",
+    ] : strcontains(base64decode(aws_launch_template.worker.user_data), part)])
+    error_message = "A worker does not get its certificate, or others may read it."
+  }
+  assert {
+    condition = {
+      for statement in data.aws_iam_policy_document.worker.statement :
+      statement.sid => join(" ", concat(tolist(statement.actions), tolist(statement.resources))) if contains(["Certificate", "Keys"], statement.sid)
+      } == {
+      Certificate = "secretsmanager:GetSecretValue arn:aws:secretsmanager:eu-west-1:123456789012:secret:workers-AbCdEf"
+      Keys        = "kms:Decrypt arn:aws:kms:eu-west-1:123456789012:key/1"
+    }
+    error_message = "Instances may not read their secret, or others as well."
+  }
+}
+
+run "a_pool_without_a_certificate_reads_no_secret" {
+  assert {
+    condition     = !strcontains(base64decode(aws_launch_template.worker.user_data), "TIDEGATE_CERT_FILE") && !strcontains(base64decode(aws_launch_template.worker.user_data), "secretsmanager")
+    error_message = "Instances look for a certificate that there is not."
+  }
+  assert {
+    condition     = toset(data.aws_iam_policy_document.worker.statement[*].sid) == toset(["Token", "Lines"])
+    error_message = "Instances have rights that they do not need."
+  }
+}
+
+run "secrets_by_a_wildcard_are_refused" {
+  command = plan
+
+  variables {
+    certificate = { secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:*" }
+  }
+
+  expect_failures = [var.certificate]
+}
+
 run "a_host_without_tls_is_refused" {
   command = plan
 
