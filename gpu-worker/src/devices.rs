@@ -116,7 +116,8 @@ fn visible_of(told: &str, visible: Option<&str>) -> Vec<Gpu> {
     };
     // As CUDA reads it: indices or beginnings of names, up to the first that is not there.
     let find = |name: &str| {
-        let named = |gpu: &&Gpu| gpu.index == name || (name.starts_with("GPU-") && gpu.uuid.starts_with(name));
+        let named =
+            |gpu: &&Gpu| gpu.index == name || (name.starts_with("GPU-") && gpu.uuid.starts_with(name));
         devices.iter().find(named).cloned()
     };
     visible.split(',').map(str::trim).map_while(find).collect()
@@ -126,7 +127,12 @@ fn visible_of(told: &str, visible: Option<&str>) -> Vec<Gpu> {
 fn read(line: &str) -> Option<Gpu> {
     let mut fields = line.split(',').map(str::trim);
     let (index, uuid) = (fields.next()?.to_owned(), fields.next()?.to_owned());
-    let mut number = || fields.next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    let mut number = || {
+        fields
+            .next()
+            .and_then(|field| field.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
     Some(Gpu {
         index,
         uuid,
@@ -171,8 +177,14 @@ mod tests {
     #[test]
     fn a_gang_needs_as_many_devices_as_it_has_replicas() {
         let refused = enough(4, 2).unwrap_err();
-        assert!(refused.contains("is 4, but this machine has 2 NVIDIA"), "{refused}");
-        assert_eq!((enough(2, 2), enough(1, 0)), (Ok(DeviceChoice::Cuda), Ok(DeviceChoice::Cuda)));
+        assert!(
+            refused.contains("is 4, but this machine has 2 NVIDIA"),
+            "{refused}"
+        );
+        assert_eq!(
+            (enough(2, 2), enough(1, 0)),
+            (Ok(DeviceChoice::Cuda), Ok(DeviceChoice::Cuda))
+        );
     }
 
     #[test]

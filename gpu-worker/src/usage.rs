@@ -27,7 +27,9 @@ pub struct Usage<'a> {
 /// Tells it for as long as it is polled.
 pub async fn tell(host: Host, worker: String) {
     loop {
-        let gpus = tokio::task::spawn_blocking(devices::gpus).await.unwrap_or_default();
+        let gpus = tokio::task::spawn_blocking(devices::gpus)
+            .await
+            .unwrap_or_default();
         let usage = Usage {
             worker: &worker,
             cpu_seconds: cpu_seconds(),
@@ -47,7 +49,11 @@ fn cpu_seconds() -> f64 {
     // The name of the program, in parentheses, may hold anything. The 14th and 15th fields follow: time of its own, and the
     // system's for it, in ticks.
     let fields = told.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
     ticks as f64 / rustix::param::clock_ticks_per_second() as f64
 }
 

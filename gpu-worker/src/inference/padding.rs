@@ -38,7 +38,10 @@ impl Padding {
             return Ok(Self::default());
         }
         let inputs = &signature.inputs;
-        if let Some(unknown) = fill.keys().find(|name| inputs.iter().all(|port| port.name != **name)) {
+        if let Some(unknown) = fill
+            .keys()
+            .find(|name| inputs.iter().all(|port| port.name != **name))
+        {
             let names: Vec<&str> = inputs.iter().map(|port| port.name.as_str()).collect();
             return Err(format!(
                 "`padding` is of input `{unknown}`, the model's are `{}`",
@@ -89,7 +92,10 @@ impl Padding {
             let tails = requests.iter().filter_map(|request| Some(tail(request.get(at)?)));
             let largest = tails.fold(Vec::new(), |largest: Vec<i64>, tail| {
                 let known = |dimension| largest.get(dimension).copied().unwrap_or(0);
-                tail.iter().enumerate().map(|(at, size)| known(at).max(*size)).collect()
+                tail.iter()
+                    .enumerate()
+                    .map(|(at, size)| known(at).max(*size))
+                    .collect()
             });
             for input in all.iter_mut().filter_map(|request| request.get_mut(at)) {
                 *input = resized(input, &largest, size, fill);
@@ -146,7 +152,14 @@ fn resized(elements: &Elements, to: &[i64], size: usize, fill: &[u8]) -> Element
     let rows = elements.shape.first().copied().unwrap_or(0);
     let shape: Vec<i64> = std::iter::once(rows).chain(to.iter().copied()).collect();
     let mut raw = Vec::with_capacity(sizes(&shape).iter().product::<usize>() * size);
-    copy(&elements.raw, &sizes(&elements.shape), &sizes(&shape), size, fill, &mut raw);
+    copy(
+        &elements.raw,
+        &sizes(&elements.shape),
+        &sizes(&shape),
+        size,
+        fill,
+        &mut raw,
+    );
     Elements {
         shape,
         raw: raw.into(),
@@ -219,7 +232,10 @@ mod tests {
         let even = padding.even(&tagger, &[&short, &long]);
         assert_eq!(
             even[0],
-            [numbers(&[2, 3], &[1, 7, 7, 2, 7, 7]), numbers(&[2, 3], &[1, 0, 0, 1, 0, 0])]
+            [
+                numbers(&[2, 3], &[1, 7, 7, 2, 7, 7]),
+                numbers(&[2, 3], &[1, 0, 0, 1, 0, 0])
+            ]
         );
         assert_eq!(even[1], long);
         let given = vec![numbers(&[2], &[8, 9]), numbers(&[2, 3], &[1, 2, 3, 4, 5, 6])];
@@ -249,9 +265,15 @@ mod tests {
             Padding::of(&tagger(labels), &fill.collect()).unwrap_err()
         };
         let unknown = refused("L", &[("ids", 0)]);
-        assert!(unknown.contains("input `ids`, the model's are `tokens`, `mask`"), "{unknown}");
+        assert!(
+            unknown.contains("input `ids`, the model's are `tokens`, `mask`"),
+            "{unknown}"
+        );
         let large = refused("L", &[("tokens", 256)]);
-        assert!(large.contains("input `tokens` is 256, which is no UINT8"), "{large}");
+        assert!(
+            large.contains("input `tokens` is 256, which is no UINT8"),
+            "{large}"
+        );
         let free = refused("K", &[("tokens", 0)]);
         assert!(free.contains("output `labels` of shape [N, K]"), "{free}");
     }

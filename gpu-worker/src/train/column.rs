@@ -101,6 +101,9 @@ mod tests {
     #[test]
     fn more_than_the_disk_has_is_refused_with_what_it_would_take() {
         let refused = Column::<f32>::zeroed(1 << 58).unwrap_err();
-        assert!(refused.contains(&format!("needs {} bytes in `", 1u64 << 60)), "{refused}");
+        assert!(
+            refused.contains(&format!("needs {} bytes in `", 1u64 << 60)),
+            "{refused}"
+        );
     }
 }

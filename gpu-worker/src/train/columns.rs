@@ -50,7 +50,9 @@ pub fn read_floats(column: ColumnReader, rows: usize) -> Result<Vec<f64>, String
 /// Puts the numbers of a column where they belong in rows of `width`.
 pub fn scatter(numbers: Vec<f64>, rows: &mut [f32], column: usize, width: usize) {
     let targets = rows.iter_mut().skip(column).step_by(width);
-    targets.zip(numbers).for_each(|(target, number)| *target = number as f32);
+    targets
+        .zip(numbers)
+        .for_each(|(target, number)| *target = number as f32);
 }
 
 fn convert<T>(values: Vec<T>, to: impl Fn(T) -> f64) -> Vec<f64> {

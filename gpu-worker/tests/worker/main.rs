@@ -137,9 +137,15 @@ async fn a_split_is_trained_on_without_being_held_in_memory() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let outputs = host.outputs("wide").await;
-    assert!(outputs["metrics"]["validation"]["auc"].as_f64().unwrap() > 0.9, "{outputs}");
+    assert!(
+        outputs["metrics"]["validation"]["auc"].as_f64().unwrap() > 0.9,
+        "{outputs}"
+    );
     let split = (ROWS * dataset::WIDTH * 4) as u64;
-    assert!(most > 0 && most < split, "{most} bytes of memory for a split of {split}");
+    assert!(
+        most > 0 && most < split,
+        "{most} bytes of memory for a split of {split}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

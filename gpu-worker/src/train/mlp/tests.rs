@@ -108,7 +108,9 @@ fn another_seed_ends_elsewhere_and_the_same_one_in_the_same_bits() {
 
 #[test]
 fn every_mistake_is_told_at_once() {
-    let wrong = config(json!({"hidden": [], "dropout": 1, "label": "", "layers": 3, "batch_size": 1, "replicas": 65}));
+    let wrong = config(
+        json!({"hidden": [], "dropout": 1, "label": "", "layers": 3, "batch_size": 1, "replicas": 65}),
+    );
     let told = MlpConfig::parse(&wrong).unwrap_err().to_string();
     for part in [
         "`hidden`: found []",

@@ -54,12 +54,7 @@ struct Share {
 
 impl<B: AutodiffBackend> Trainer<B> {
     /// A fresh run over rows as they were read; of no devices, on the default one.
-    pub fn new(
-        config: MlpConfig,
-        mut train: Rows,
-        mut validation: Rows,
-        devices: Vec<B::Device>,
-    ) -> Self {
+    pub fn new(config: MlpConfig, mut train: Rows, mut validation: Rows, devices: Vec<B::Device>) -> Self {
         let scaling = Scaling::fit(&train.features, train.width);
         normalise(&mut train.features, &scaling);
         normalise(&mut validation.features, &scaling);
@@ -128,7 +123,11 @@ impl<B: AutodiffBackend> Trainer<B> {
             place.epoch as u64,
             place.step as u64,
         ]);
-        let widths = if dropout > 0.0 { &self.config.hidden[..] } else { &[] };
+        let widths = if dropout > 0.0 {
+            &self.config.hidden[..]
+        } else {
+            &[]
+        };
         let masks = widths
             .iter()
             .map(|&width| dropout_mask(size, width, dropout, &mut rng));
@@ -138,7 +137,9 @@ impl<B: AutodiffBackend> Trainer<B> {
             let labels: Vec<f32> = rows().map(|row| self.train.labels[row]).collect();
             let weight = |label: &f32| self.weights[usize::from(*label > 0.5)];
             Share {
-                features: rows().flat_map(|row| self.train.row(row).iter().copied()).collect(),
+                features: rows()
+                    .flat_map(|row| self.train.row(row).iter().copied())
+                    .collect(),
                 weights: labels.iter().map(weight).collect(),
                 masks: masks.iter().map(|mask| lines(mask, size, &at)).collect(),
                 part: at.len() as f32 / size as f32,
@@ -188,9 +189,7 @@ impl<B: AutodiffBackend> Learner for Trainer<B> {
         let stepped = self.gang.step(&self.model, shares, work);
         if stepped.loss.is_finite() {
             let rate = self.config.learning_rate;
-            self.model = self
-                .optimiser
-                .step(rate, self.model.clone(), stepped.gradients);
+            self.model = self.optimiser.step(rate, self.model.clone(), stepped.gradients);
         }
         Ok(stepped.loss)
     }

@@ -266,7 +266,10 @@ impl Columns {
                 scatter(numbers(index)?, into, offset, width);
             }
         }
-        let ids = [(&mut split.user_id, self.user_id), (&mut split.item_id, self.item_id)];
+        let ids = [
+            (&mut split.user_id, self.user_id),
+            (&mut split.item_id, self.item_id),
+        ];
         for (values, index) in ids {
             let read = column(index).and_then(|column| read_ids(column, rows.len()));
             values[rows.clone()].copy_from_slice(&read.map_err(named(index))?);

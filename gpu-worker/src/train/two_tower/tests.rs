@@ -128,11 +128,15 @@ fn a_gang_ends_where_one_device_does_but_for_rounding_and_in_the_same_bits_howev
         ..config()
     };
     let (alone, _) = train(&config, &MemorySession::default(), Pace::Steps(1000)).unwrap();
-    let config = TrainConfig { replicas: 3, ..config };
+    let config = TrainConfig {
+        replicas: 3,
+        ..config
+    };
     let (whole, model) = train(&config, &MemorySession::default(), Pace::Steps(1000)).unwrap();
     let close = |one: f64, other: f64| (one - other).abs() < 1e-3;
     assert!(
-        close(alone.train_log_loss, whole.train_log_loss) && close(alone.validation_auc, whole.validation_auc),
+        close(alone.train_log_loss, whole.train_log_loss)
+            && close(alone.validation_auc, whole.validation_auc),
         "{alone:?}, {whole:?}"
     );
     let mut session = MemorySession::default();

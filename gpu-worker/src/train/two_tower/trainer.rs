@@ -132,18 +132,17 @@ impl Batch {
 }
 
 /// The loss of a share, how it changes, and how it changes with either tower's input.
-fn work<B: AutodiffBackend>(
-    model: &TwoTower<B>,
-    share: Share,
-    device: &B::Device,
-) -> Part<[Vec<f32>; 2]> {
+fn work<B: AutodiffBackend>(model: &TwoTower<B>, share: Share, device: &B::Device) -> Part<[Vec<f32>; 2]> {
     let size = share.labels.len();
     let inputs = share
         .inputs
         .map(|input| matrix::<B>(input, size, device).require_grad());
-    let masks = share
-        .masks
-        .map(|masks| masks.into_iter().map(|mask| matrix(mask, size, device)).collect::<Vec<_>>());
+    let masks = share.masks.map(|masks| {
+        masks
+            .into_iter()
+            .map(|mask| matrix(mask, size, device))
+            .collect::<Vec<_>>()
+    });
     let logits = model.forward(inputs.clone(), [&masks[0], &masks[1]]);
     let loss = bce_with_logits(logits, vector(share.labels, device)) * share.part;
     Part::of(loss, model, |gradients| {
@@ -251,11 +250,9 @@ impl<B: AutodiffBackend> Trainer<B> {
             .update(user_rows, &slopes[0], self.widths[0], rate, decay);
         self.items
             .update(item_rows, &slopes[1], self.widths[1], rate, decay);
-        self.model = self.optimiser.step(
-            self.config.learning_rate,
-            self.model.clone(),
-            stepped.gradients,
-        );
+        self.model = self
+            .optimiser
+            .step(self.config.learning_rate, self.model.clone(), stepped.gradients);
         stepped.loss
     }
 

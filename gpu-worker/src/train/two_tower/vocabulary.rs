@@ -41,7 +41,9 @@ impl Vocabulary {
     /// The rows of `ids`; the error says what could not be had for them.
     pub fn encode(&self, ids: &[i64]) -> Result<Column<u32>, String> {
         let mut rows = Column::zeroed(ids.len())?;
-        rows.iter_mut().zip(ids).for_each(|(row, &id)| *row = self.row(id));
+        rows.iter_mut()
+            .zip(ids)
+            .for_each(|(row, &id)| *row = self.row(id));
         Ok(rows)
     }
 }

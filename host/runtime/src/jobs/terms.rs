@@ -53,7 +53,10 @@ impl Terms {
         if self.memory == Some(0) {
             mistakes.push("`memory`: found 0, allowed are bytes from 1".into());
         }
-        if let Some(devices) = self.devices.filter(|devices| !(1..=MOST_DEVICES).contains(devices)) {
+        if let Some(devices) = self
+            .devices
+            .filter(|devices| !(1..=MOST_DEVICES).contains(devices))
+        {
             mistakes.push(format!(
                 "`devices`: found {devices}, allowed are 1 to {MOST_DEVICES}"
             ));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::waiting::Ticket;
 use super::terms::DEVICES;
+use super::waiting::Ticket;
 use super::{Jobs, Terms, WAITING, WORKERS, rows};
 use crate::effects::Draft;
 use crate::store::{CommitError, Condition, StateWrite, StoreError};
@@ -171,7 +171,9 @@ fn why_stuck(ticket: &Ticket, workers: &[Worker]) -> Option<String> {
     }
     let device = ticket.terms.device.as_deref().unwrap_or("any");
     let number = ticket.terms.devices.filter(|devices| *devices > 1);
-    let number = number.map(|devices| format!("{devices} times ")).unwrap_or_default();
+    let number = number
+        .map(|devices| format!("{devices} times "))
+        .unwrap_or_default();
     let memory = ticket
         .terms
         .memory
@@ -242,10 +244,12 @@ mod tests {
     fn a_gang_fits_where_as_many_devices_of_one_kind_do() {
         let machine = |memories: &[u64]| {
             let mut machine = worker("cpu", 64);
-            machine.devices.extend(memories.iter().map(|&memory_bytes| Device {
-                kind: "cuda".into(),
-                memory_bytes,
-            }));
+            machine
+                .devices
+                .extend(memories.iter().map(|&memory_bytes| Device {
+                    kind: "cuda".into(),
+                    memory_bytes,
+                }));
             machine
         };
         let gang = |device, memory| {
@@ -258,7 +262,10 @@ mod tests {
         assert!(!gang(Some("cuda"), Some(24)).fits(&machine(&[24, 16])));
         assert!(!gang(None, None).fits(&machine(&[24])));
         let told = why_stuck(&gang(Some("cuda"), None), &[machine(&[24])]).unwrap();
-        assert!(told.contains("needs, 2 times `cuda`; found `w`: `cpu` with 64 bytes"), "{told}");
+        assert!(
+            told.contains("needs, 2 times `cuda`; found `w`: `cpu` with 64 bytes"),
+            "{told}"
+        );
     }
 
     #[test]

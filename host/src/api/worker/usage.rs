@@ -118,7 +118,8 @@ impl Usages {
                 let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
                 for (worker, (_, usage)) in told.iter() {
                     for gpu in &usage.gpus {
-                        let (worker, index, uuid) = (escaped(worker), escaped(&gpu.index), escaped(&gpu.uuid));
+                        let (worker, index, uuid) =
+                            (escaped(worker), escaped(&gpu.index), escaped(&gpu.uuid));
                         let value = figure(gpu);
                         let _ = writeln!(
                             text,

@@ -1,8 +1,10 @@
 //! Models, as clients of the field ask for them.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde_json::{Value, json};
-use tidegate_harness::Host;
+use tidegate_harness::{Host, until};
 use tidegate_it::Scene;
 use tidegate_it::clients::{host_with_models, run};
 use tidegate_it::observers::families;
@@ -112,10 +114,14 @@ async fn metrics_tell_what_requests_of_each_model_took() -> Result<()> {
     let answer = host.api.post("/v2/models/sums/infer", &two).await?;
     assert_eq!(answer["outputs"][0]["data"], json!([10.0, 26.0]), "{answer}");
     refused(&host, "/v2/models/sums/infer", json!({ "inputs": [] })).await?;
-    let text = until("a worker that tells what it uses", Duration::from_secs(30), async || {
-        let text = host.api.get_text("/metrics").await?;
-        Ok(text.contains("tidegate_worker_memory_bytes{").then_some(text))
-    })
+    let text = until(
+        "a worker that tells what it uses",
+        Duration::from_secs(30),
+        async || {
+            let text = host.api.get_text("/metrics").await?;
+            Ok(text.contains("tidegate_worker_memory_bytes{").then_some(text))
+        },
+    )
     .await?;
     let families = families(&text).await?;
     for family in ["tidegate_worker_memory_bytes", "tidegate_worker_cpu_seconds"] {
