@@ -89,6 +89,39 @@ async fn a_request_that_cannot_be_answered_says_why_under_error() -> Result<()> 
         found.1.contains("larger than the 4096 bytes that are allowed"),
         "{found:?}"
     );
+    let mut stream = TcpStream::connect(authority(&host.ready.gateway)).await?;
+    let chunk = " ".repeat(8192);
+    let told = format!(
+        "POST {infer} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n2000\r\n{chunk}"
+    );
+    stream.write_all(told.as_bytes()).await?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await?;
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_no_place_or_no_worker_is_told_when_to_come_again() -> Result<()> {
+    let scene = Scene::new()?;
+    let config = "[inference]\nmax_requests = 1\n[worker]\nstart = false\ninfer_wait = \"3s\"\n";
+    let host = host_with_models(&scene, config).await?;
+    let (path, asked) = ("/v2/models/sums/infer", rows(json!([1, 2, 3, 4])));
+    let (api, body) = (host.api.clone(), asked.clone());
+    let waiting = tokio::spawn(async move { api.post_told(path, &body).await });
+    until(
+        "a request that waits for a worker",
+        Duration::from_secs(30),
+        async || {
+            let text = host.api.get_text("/metrics").await?;
+            Ok(text.contains("\ntidegate_inferences_active 1\n").then_some(()))
+        },
+    )
+    .await?;
+    let (status, later, told) = host.api.post_told(path, &asked).await?;
+    assert!(status == 429 && later.is_some(), "{status} {later:?} {told}");
+    let (status, later, told) = waiting.await??;
+    assert!(status == 503 && later.is_some(), "{status} {later:?} {told}");
     Ok(())
 }
 
