@@ -129,6 +129,15 @@ struct Asking<'a> {
     wait_ms: u64,
 }
 
+/// By what right an object is touched.
+#[derive(Debug, Clone, Copy)]
+pub enum Right<'a> {
+    /// A job's, by the token of its lease.
+    Lease(&'a str),
+    /// It is the file of a registered version of a model, `NAME@VERSION`.
+    Model(&'a str),
+}
+
 /// How calls go out.
 #[derive(Debug, Clone)]
 enum Client {
@@ -267,9 +276,9 @@ impl Host {
         send("fail", request).await.map(drop)
     }
 
-    /// Begins to read an object, for a job when `lease` is its token.
-    pub async fn get(&self, bucket: &str, key: &str, lease: Option<&str>) -> Result<Response, HostError> {
-        let request = self.object(Method::GET, bucket, key, lease);
+    /// Begins to read an object.
+    pub async fn get(&self, bucket: &str, key: &str, right: Right<'_>) -> Result<Response, HostError> {
+        let request = self.object(Method::GET, bucket, key, right);
         match send(&format!("reading object `{bucket}/{key}`"), request).await {
             Err(HostError::Refused { status: 404, .. }) => {
                 Err(HostError::NotFound(format!("{bucket}/{key}")))
@@ -279,8 +288,8 @@ impl Host {
     }
 
     /// Reads a whole object.
-    pub async fn read(&self, bucket: &str, key: &str, lease: Option<&str>) -> Result<Bytes, HostError> {
-        let response = self.get(bucket, key, lease).await?;
+    pub async fn read(&self, bucket: &str, key: &str, right: Right<'_>) -> Result<Bytes, HostError> {
+        let response = self.get(bucket, key, right).await?;
         response
             .bytes()
             .await
@@ -295,7 +304,9 @@ impl Host {
         lease: &str,
         content: impl Into<reqwest::Body>,
     ) -> Result<(), HostError> {
-        let request = self.object(Method::PUT, bucket, key, Some(lease)).body(content);
+        let request = self
+            .object(Method::PUT, bucket, key, Right::Lease(lease))
+            .body(content);
         send(&format!("writing object `{bucket}/{key}`"), request)
             .await
             .map(drop)
@@ -342,12 +353,12 @@ impl Host {
         Ok(became.version)
     }
 
-    fn object(&self, method: Method, bucket: &str, key: &str, lease: Option<&str>) -> RequestBuilder {
+    fn object(&self, method: Method, bucket: &str, key: &str, right: Right<'_>) -> RequestBuilder {
         let path: Vec<&str> = ["objects", bucket].into_iter().chain(key.split('/')).collect();
         let request = self.request(method, &path);
-        match lease {
-            Some(lease) => request.header(LEASE_HEADER, lease),
-            None => request,
+        match right {
+            Right::Lease(token) => request.header(LEASE_HEADER, token),
+            Right::Model(reference) => request.query(&[("model", reference)]),
         }
     }
 

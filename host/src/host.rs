@@ -152,13 +152,17 @@ impl Host {
         self.servers.spawn(serving);
     }
 
-    /// Looks after the workers that answer inference, and the rollouts of models.
+    /// Looks after the workers that answer inference, whichever host they turn to, and the rollouts of models.
     fn look_after_models(&mut self) {
         let faces = self.faces.clone();
         self.servers.spawn(async move {
             let (platform, workers) = (&faces.platform, &faces.workers);
-            let both = futures::future::join(workers.watch(), rollout::watch(platform, workers));
-            faces.stopping.run_until_cancelled(both).await;
+            let all = futures::future::join3(
+                workers.watch(),
+                workers.share(platform.jobs()),
+                rollout::watch(platform, workers),
+            );
+            faces.stopping.run_until_cancelled(all).await;
         });
     }
 

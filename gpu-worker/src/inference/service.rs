@@ -23,7 +23,7 @@ use super::runtime;
 use super::signature::Signature;
 use super::store::ModelStore;
 use super::tensors::Port;
-use crate::host::{Host, HostError};
+use crate::host::{Host, HostError, Right};
 use crate::train::hex;
 
 /// How many instances a model may have.
@@ -80,7 +80,9 @@ impl InferenceService {
             return Ok(());
         }
         runtime::environment().map_err(Status::failed_precondition)?;
-        let file = self.host.read(bucket, key, None).await.map_err(|e| status(&e))?;
+        let reference = format!("{name}@{version}");
+        let read = self.host.read(bucket, key, Right::Model(&reference));
+        let file = read.await.map_err(|e| status(&e))?;
         // What gives way does so before the file is opened: it takes its own size at least, and once more to be kept.
         let no_room = |reason| Status::unavailable(format!("object `{uri}` {reason}"));
         drop(self.store.room(2 * file.len() as u64).await.map_err(no_room)?);

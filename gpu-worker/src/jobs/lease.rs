@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use super::session::{JobError, Progress, Registered, Session, Variant};
-use crate::host::{Host, HostError, Leased};
+use crate::host::{Host, HostError, Leased, Right};
 
 /// The bucket in which jobs keep their checkpoints.
 const CHECKPOINTS: &str = "tidegate-jobs";
@@ -105,6 +105,10 @@ impl HostSession {
         })
     }
 
+    fn right(&self) -> Right<'_> {
+        Right::Lease(&self.token)
+    }
+
     fn checkpoint_key(&self) -> String {
         format!("{}/checkpoint", self.job)
     }
@@ -179,12 +183,12 @@ fn local(error: &std::io::Error) -> HostError {
 
 impl Session for HostSession {
     fn read(&self, bucket: &str, key: &str) -> Result<Bytes, JobError> {
-        self.wait(async || self.host.read(bucket, key, Some(&self.token)).await)
+        self.wait(async || self.host.read(bucket, key, self.right()).await)
     }
 
     fn download(&self, bucket: &str, key: &str) -> Result<File, JobError> {
         self.wait(async || {
-            let mut response = self.host.get(bucket, key, Some(&self.token)).await?;
+            let mut response = self.host.get(bucket, key, self.right()).await?;
             let mut file = tempfile::tempfile().map_err(|e| local(&e))?;
             while let Some(part) = response.chunk().await.map_err(|e| HostError::Unavailable {
                 call: format!("reading object `{bucket}/{key}`"),
@@ -224,7 +228,7 @@ impl Session for HostSession {
         self.wait(async || {
             match self
                 .host
-                .read(CHECKPOINTS, &self.checkpoint_key(), Some(&self.token))
+                .read(CHECKPOINTS, &self.checkpoint_key(), self.right())
                 .await
             {
                 Ok(content) => Ok(Some(content)),

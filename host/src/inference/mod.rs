@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tidegate_runtime::inference::{InferError, InferResponse, Inference, Tensor};
+use tidegate_runtime::jobs::{Jobs, Worker};
 use tidegate_runtime::store::Store;
 use tidegate_trace::Spans;
 use tokio::sync::Semaphore;
@@ -53,8 +54,9 @@ pub use trust::Trust;
 
 /// How long workers may take to tell of their models; what one does not tell by then is left out.
 const TELLING: Duration = Duration::from_secs(2);
-/// Objects that workers were told to load and may therefore read; the oldest are forgotten.
-const READABLE: usize = 4096;
+
+/// How often it is asked which workers have turned to other hosts.
+const SHARED: Duration = Duration::from_secs(5);
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +94,6 @@ pub struct WorkerPool {
     me: Weak<Self>,
     resolver: Resolver,
     members: Members,
-    readable: Mutex<BTreeSet<(String, String)>>,
     /// Registered models that the operator took out of service here.
     withdrawn: Mutex<BTreeSet<String>>,
     /// When somebody asked for the last time.
@@ -123,7 +124,6 @@ impl WorkerPool {
             me: me.clone(),
             resolver: Resolver::new(store),
             members: Members::new(trust),
-            readable: Mutex::default(),
             withdrawn: Mutex::default(),
             last: Mutex::new(Instant::now()),
             tallies: Tallies::default(),
@@ -152,6 +152,26 @@ impl WorkerPool {
     pub fn child_left(&self) {
         self.members.leave(Member::is_child);
         self.count();
+    }
+
+    /// Takes in those that turned to another host of the store, as long as they turn to it.
+    pub async fn share(&self, jobs: &Jobs) {
+        loop {
+            match jobs.workers().await {
+                Ok(workers) => workers.iter().for_each(|worker| self.meet(worker)),
+                Err(error) => tracing::warn!(%error, "workers of other hosts are not known"),
+            }
+            tokio::time::sleep(SHARED).await;
+        }
+    }
+
+    fn meet(&self, worker: &Worker) {
+        let Some(address) = &worker.address else {
+            return;
+        };
+        if let Err(reason) = self.join(&worker.name, address, false) {
+            tracing::warn!(worker = worker.name, reason, "worker is not asked");
+        }
     }
 
     /// Looks after those who joined: one that is not reached for a while is left out until it joins again.
@@ -201,15 +221,6 @@ impl WorkerPool {
     /// What is counted of versions that are compared.
     pub fn tallies(&self) -> &Tallies {
         &self.tallies
-    }
-
-    /// Whether workers were told to load this object, and so may read it.
-    pub fn may_read(&self, bucket: &str, key: &str) -> bool {
-        self.readable().contains(&(bucket.to_owned(), key.to_owned()))
-    }
-
-    fn readable(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, String)>> {
-        self.readable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn withdrawn(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
@@ -435,7 +446,6 @@ impl WorkerPool {
             let _one_at_a_time = member.loading.lock().await;
             answer = ask(member.client()).await;
             if answer.as_ref().is_err_and(unknown) {
-                self.allow(resolved);
                 let load = wire::load(
                     resolved,
                     self.models.get(&resolved.name).unwrap_or(&ModelConfig::default()),
@@ -445,14 +455,6 @@ impl WorkerPool {
             }
         }
         answer
-    }
-
-    fn allow(&self, resolved: &Resolved) {
-        let mut readable = self.readable();
-        if readable.len() >= READABLE {
-            readable.pop_first();
-        }
-        readable.insert((resolved.bucket.clone(), resolved.key.clone()));
     }
 }
 

@@ -37,6 +37,9 @@ pub struct Worker {
     /// Its devices; one that tells of none has a CPU.
     #[serde(default)]
     pub devices: Vec<Device>,
+    /// Where it answers inference requests of any host, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// Whether its process ends with this host's.
     #[serde(default)]
     pub child: bool,
@@ -115,7 +118,7 @@ impl Jobs {
     }
 
     /// The workers that are there; those that are gone are forgotten.
-    async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
+    pub async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
         let now = self.services.clock.now_ms();
         let leases = self.leases().await?;
         let busy: BTreeSet<&str> = leases.iter().map(|(_, lease)| lease.worker.as_str()).collect();
@@ -206,6 +209,7 @@ mod tests {
                 kind: device.into(),
                 memory_bytes,
             }],
+            address: None,
             child: false,
         }
     }

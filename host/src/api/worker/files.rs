@@ -24,15 +24,16 @@ pub(super) async fn read(
     State(faces): State<Faces>,
     method: Method,
     place: Place,
+    Query(by): Query<By>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Path((bucket, key)) = place;
-    match leased(&faces, &headers).await? {
-        Some(job) => allow(&job, Access::Read, &bucket, &key)?,
-        None if faces.workers.may_read(&bucket, &key) => {}
-        None => {
+    match (leased(&faces, &headers).await?, by.model) {
+        (Some(job), _) => allow(&job, Access::Read, &bucket, &key)?,
+        (None, Some(reference)) if is_file_of(&faces, &reference, &bucket, &key).await? => {}
+        (None, _) => {
             return Err(denied(
-                "without a lease, a worker may read the model files it was told to load",
+                "without a lease, a worker may read the files of registered models",
                 &bucket,
                 &key,
             ));
@@ -46,6 +47,19 @@ pub(super) async fn read(
         method != Method::HEAD,
     )
     .await
+}
+
+/// By what a worker reads an object that has no lease for it.
+#[derive(Deserialize)]
+pub(super) struct By {
+    /// The version of a model that it is the file of, `NAME@VERSION`. Any host is asked, whichever told the worker to load it.
+    model: Option<String>,
+}
+
+/// Whether an object is the file of a registered version.
+async fn is_file_of(faces: &Faces, reference: &str, bucket: &str, key: &str) -> Result<bool, ApiError> {
+    let found = faces.workers.locate(reference).await?;
+    Ok(found.bucket == bucket && found.key == key)
 }
 
 #[derive(Deserialize)]

@@ -53,13 +53,6 @@ pub fn router(faces: Faces) -> Router {
         .with_state(faces)
 }
 
-#[derive(Deserialize)]
-struct Register {
-    #[serde(flatten)]
-    worker: Described,
-    inference_addr: Option<String>,
-}
-
 /// A worker, in its own words.
 #[derive(Deserialize)]
 struct Described {
@@ -68,30 +61,45 @@ struct Described {
     kinds: Vec<String>,
     #[serde(default)]
     devices: Vec<Device>,
+    /// Where it answers inference requests: a host that took it for gone, or never knew it, learns of it again.
+    inference_addr: Option<String>,
 }
 
 impl Described {
     fn of(self, caller: Caller) -> Worker {
+        let child = caller == Caller::Child;
+        // Only this host's machine reaches the others.
+        let shared = |address: &String| !child && !is_here(address);
         Worker {
             name: self.worker,
             kinds: self.kinds,
             devices: self.devices,
-            child: caller == Caller::Child,
+            address: self.inference_addr.filter(shared),
+            child,
         }
     }
+}
+
+/// Whether an address is one that every machine calls its own.
+fn is_here(address: &str) -> bool {
+    let parsed = address.parse::<SocketAddr>();
+    parsed.map_or(address.starts_with("localhost:"), |address| {
+        address.ip().is_loopback()
+    })
 }
 
 async fn register(
     State(faces): State<Faces>,
     Extension(caller): Extension<Caller>,
-    Json(asked): Json<Register>,
+    Json(asked): Json<Described>,
 ) -> Result<Json<Value>, ApiError> {
-    let worker = asked.worker.of(caller);
-    join(&faces, &worker, asked.inference_addr.as_deref())?;
+    let inference = asked.inference_addr.clone();
+    let worker = asked.of(caller);
+    join(&faces, &worker, inference.as_deref())?;
     faces.platform.jobs().greet(&worker).await?;
-    warn_of_plain_text(&faces, &worker.name, asked.inference_addr.as_deref());
+    warn_of_plain_text(&faces, &worker.name, inference.as_deref());
     let devices: Vec<&str> = worker.devices.iter().map(|device| device.kind.as_str()).collect();
-    let inference = asked.inference_addr.unwrap_or_default();
+    let inference = inference.unwrap_or_default();
     tracing::info!(
         worker = worker.name,
         devices = devices.join(","),
@@ -107,10 +115,7 @@ fn warn_of_plain_text(faces: &Faces, worker: &str, address: Option<&str>) {
     let Some(address) = address.filter(|_| faces.config.worker.tls.is_none()) else {
         return;
     };
-    let here = address
-        .parse::<SocketAddr>()
-        .is_ok_and(|address| address.ip().is_loopback());
-    if !here {
+    if !is_here(address) {
         tracing::warn!(
             worker,
             address,
@@ -134,8 +139,6 @@ fn join(faces: &Faces, worker: &Worker, address: Option<&str>) -> Result<(), Api
 struct Lease {
     #[serde(flatten)]
     worker: Described,
-    /// Where it answers inference requests: a host that took it for gone, or never knew it, learns of it again.
-    inference_addr: Option<String>,
     #[serde(default)]
     wait_ms: u64,
 }
@@ -151,8 +154,9 @@ async fn lease(
         return Err(ApiError::busy(StatusCode::SERVICE_UNAVAILABLE, message));
     }
     let wait = Duration::from_millis(asked.wait_ms).min(LONGEST_WAIT);
+    let inference = asked.worker.inference_addr.clone();
     let worker = asked.worker.of(caller);
-    join(&faces, &worker, asked.inference_addr.as_deref())?;
+    join(&faces, &worker, inference.as_deref())?;
     let (hand_over, handed) = tokio::sync::oneshot::channel();
     // A task of its own: a job that was claimed is held, or given back when its worker has gone meanwhile.
     tokio::spawn(async move {

@@ -12,6 +12,8 @@ use tidegate_cloud::Cloud;
 use tidegate_cloud_tests::Servers;
 use tidegate_harness::{Host, Options, until};
 use tidegate_runtime::store::{Order, Store};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// Long enough for hosts that share two cores with their cloud and a build.
@@ -80,8 +82,13 @@ impl Shore {
 
     /// Starts a host; the first one brings the app.
     async fn host(&self, manifest: Option<PathBuf>) -> Result<Host> {
+        self.host_with(manifest, "").await
+    }
+
+    /// The same with more in its configuration.
+    async fn host_with(&self, manifest: Option<PathBuf>, more: &str) -> Result<Host> {
         let config = self.servers.config("shore", VISIBILITY);
-        let config = self.file("config.toml", &config)?;
+        let config = self.file("config.toml", &format!("{config}\n{more}"))?;
         Host::start(Options {
             manifest,
             env: vec![("TIDEGATE_CONFIG".into(), config.display().to_string())],
@@ -151,6 +158,37 @@ async fn two_hosts_on_one_store_do_everything_once_though_one_is_killed() -> Res
     assert!(all.iter().all(|(_, count)| count == "1"), "{all:?}");
     let letters = second.api.get("/api/v1/dlq").await?;
     assert_eq!(letters["letters"], json!([]), "{letters}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_turns_to_one_host_answers_the_others_as_well() -> Result<()> {
+    let shore = Shore::new().await?;
+    let config = "[worker]\nstart = false\ntoken = \"between hosts\"\n";
+    let first = shore.host_with(None, config).await?;
+    let second = shore.host_with(None, config).await?;
+    for (name, address) in [("far", "192.0.2.7:8001"), ("beside the first", "127.0.0.1:8001")] {
+        let body = json!({ "worker": name, "inference_addr": address }).to_string();
+        let head = format!(
+            "POST /worker/v1/register HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer between hosts\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(first.ready.gateway.trim_start_matches("http://")).await?;
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await?;
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    for (host, count) in [(&first, 2), (&second, 1)] {
+        until("workers that have joined", LIMIT, async || {
+            let text = host.api.get_text("/metrics").await?;
+            Ok(text
+                .contains(&format!("\ntidegate_workers {count}\n"))
+                .then_some(()))
+        })
+        .await?;
+    }
     Ok(())
 }
 
