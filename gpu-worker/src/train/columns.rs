@@ -13,7 +13,7 @@ const MOST_RESERVED: usize = 1 << 20;
 
 /// Which rows of a file each of its row groups has.
 pub fn groups(metadata: &ParquetMetaData) -> Vec<Range<usize>> {
-    let mut end = 0;
+    let mut end = 0usize;
     let groups = metadata.row_groups().iter().map(|group| {
         let start = end;
         end = start.saturating_add(usize::try_from(group.num_rows()).unwrap_or(0));

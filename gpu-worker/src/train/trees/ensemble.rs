@@ -181,7 +181,7 @@ impl Ensemble {
         let total: f64 = self
             .logits(0)
             .iter()
-            .zip(&self.train.labels)
+            .zip(self.train.labels.iter())
             .zip(&self.weights)
             .map(|((&z, &y), &weight)| {
                 f64::from(weight) * (f64::from(z.max(0.0) - z * y) + f64::from(-z.abs()).exp().ln_1p())
