@@ -48,10 +48,36 @@ pub(super) async fn take(State(faces): State<Faces>, Json(usage): Json<Usage>) -
     Json(json!({}))
 }
 
-/// What is told of each GPU: this project's name and Triton's, what it says, and the figure.
-type Figure = (&'static str, &'static str, &'static str, fn(&Gpu) -> f64);
+/// What is told of each worker: its name, type, unit, what it says, and the figure.
+type OfWorker = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&Usage) -> f64,
+);
 
-const GPUS: [Figure; 3] = [
+const WORKERS: [OfWorker; 2] = [
+    (
+        "tidegate_worker_cpu_seconds",
+        "counter",
+        "seconds",
+        "CPU time of a worker",
+        |usage| usage.cpu_seconds,
+    ),
+    (
+        "tidegate_worker_memory_bytes",
+        "gauge",
+        "bytes",
+        "Memory of a worker",
+        |usage| usage.memory_bytes as f64,
+    ),
+];
+
+/// What is told of each GPU: this project's name and Triton's, what it says, and the figure.
+type OfGpu = (&'static str, &'static str, &'static str, fn(&Gpu) -> f64);
+
+const GPUS: [OfGpu; 3] = [
     (
         "tidegate_gpu_utilization_ratio",
         "nv_gpu_utilization",
@@ -90,28 +116,17 @@ impl Usages {
     pub fn render(&self, triton: bool) -> String {
         let told = self.told();
         let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = text.write_str(
-            "# HELP tidegate_worker_cpu_seconds CPU time of a worker\n\
-             # TYPE tidegate_worker_cpu_seconds counter\n# UNIT tidegate_worker_cpu_seconds seconds\n",
-        );
-        for (worker, (_, usage)) in told.iter() {
-            let (worker, seconds) = (escaped(worker), usage.cpu_seconds);
+        for (name, kind, unit, help, figure) in WORKERS {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "tidegate_worker_cpu_seconds_total{{worker=\"{worker}\"}} {seconds}"
+                "# HELP {name} {help}\n# TYPE {name} {kind}\n# UNIT {name} {unit}"
             );
-        }
-        let _ = text.write_str(
-            "# HELP tidegate_worker_memory_bytes Memory of a worker\n\
-             # TYPE tidegate_worker_memory_bytes gauge\n# UNIT tidegate_worker_memory_bytes bytes\n",
-        );
-        for (worker, (_, usage)) in told.iter() {
-            let (worker, bytes) = (escaped(worker), usage.memory_bytes);
-            let _ = writeln!(
-                text,
-                "tidegate_worker_memory_bytes{{worker=\"{worker}\"}} {bytes}"
-            );
+            for (worker, (_, usage)) in told.iter() {
+                let (worker, value) = (escaped(worker), figure(usage));
+                let _ = writeln!(text, "{name}{suffix}{{worker=\"{worker}\"}} {value}");
+            }
         }
         for (own, tritons, help, figure) in GPUS {
             for name in std::iter::once(own).chain(triton.then_some(tritons)) {
