@@ -53,6 +53,8 @@ def by_worker(arguments, test):
     job = {
         "model": "ranker", "max_epochs": arguments.epochs, "patience": arguments.epochs, "device": arguments.device,
         "dataset": {"bucket": "data", "prefix": "two-towers"}, "output": {"bucket": "models", "prefix": "out"},
+        # PyTorch takes all cores by itself.
+        "replicas": len(os.sched_getaffinity(0)) if arguments.device == "cpu" else 1,
     }
     waiting, ended, made = [job], threading.Event(), {}
 
