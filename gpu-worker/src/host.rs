@@ -16,6 +16,8 @@ use crate::usage::Usage;
 
 /// Header that limits an object call to what a job may touch.
 const LEASE_HEADER: &str = "x-tidegate-lease";
+/// Header that lets a model's file be read.
+const PASS_HEADER: &str = "x-tidegate-pass";
 /// Longest answer to a call that carries no object.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence while an object is carried.
@@ -134,8 +136,8 @@ struct Asking<'a> {
 pub enum Right<'a> {
     /// A job's, by the token of its lease.
     Lease(&'a str),
-    /// It is the file of a registered version of a model, `NAME@VERSION`.
-    Model(&'a str),
+    /// It is the file of a model that a host told this worker to load, by the pass that came with that.
+    Pass(&'a str),
 }
 
 /// How calls go out.
@@ -358,7 +360,7 @@ impl Host {
         let request = self.request(method, &path);
         match right {
             Right::Lease(token) => request.header(LEASE_HEADER, token),
-            Right::Model(reference) => request.query(&[("model", reference)]),
+            Right::Pass(pass) => request.header(PASS_HEADER, pass),
         }
     }
 

@@ -65,7 +65,7 @@ impl InferenceService {
     async fn load(
         &self,
         (name, version): (&str, &str),
-        (uri, sha256): (&str, Option<&str>),
+        (uri, sha256, pass): (&str, Option<&str>, &str),
         instances: Option<Instances>,
         (batching, fill): (Option<Batching>, Fill),
     ) -> Result<(), Status> {
@@ -80,8 +80,7 @@ impl InferenceService {
             return Ok(());
         }
         runtime::environment().map_err(Status::failed_precondition)?;
-        let reference = format!("{name}@{version}");
-        let read = self.host.read(bucket, key, Right::Model(&reference));
+        let read = self.host.read(bucket, key, Right::Pass(pass));
         let file = read.await.map_err(|e| status(&e))?;
         // What gives way does so before the file is opened: it takes its own size at least, and once more to be kept.
         let no_room = |reason| Status::unavailable(format!("object `{uri}` {reason}"));
@@ -236,7 +235,11 @@ impl GrpcInferenceService for InferenceService {
             .ok_or_else(|| Status::invalid_argument("parameter `uri` is missing, allowed is `bucket/key`"))?;
         let loading = self.load(
             (request.model_name.as_str(), version),
-            (uri, text(&request.parameters, "sha256")?),
+            (
+                uri,
+                text(&request.parameters, "sha256")?,
+                text(&request.parameters, "pass")?.unwrap_or_default(),
+            ),
             instances(&request.parameters)?,
             (batching(&request.parameters)?, fill(&request.parameters)?),
         );

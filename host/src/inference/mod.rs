@@ -8,6 +8,7 @@ mod asked;
 mod failure;
 mod load;
 mod members;
+mod passes;
 mod resolve;
 mod scores;
 mod shadow;
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tidegate_runtime::inference::{InferError, InferResponse, Inference, Tensor};
 use tidegate_runtime::jobs::{Jobs, Worker};
-use tidegate_runtime::store::Store;
+use tidegate_runtime::store::{CommitError, Store};
 use tidegate_trace::Spans;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
@@ -45,6 +46,7 @@ use open_inference::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelStatistics,
     ModelStatisticsRequest, RepositoryIndexRequest, RepositoryModelUnloadRequest,
 };
+use passes::Passes;
 pub use resolve::Resolved;
 use resolve::{Resolver, Route};
 pub use shadow::ShadowMetrics;
@@ -94,6 +96,7 @@ pub struct WorkerPool {
     me: Weak<Self>,
     resolver: Resolver,
     members: Members,
+    passes: Passes,
     /// Registered models that the operator took out of service here.
     withdrawn: Mutex<BTreeSet<String>>,
     /// When somebody asked for the last time.
@@ -122,6 +125,7 @@ impl WorkerPool {
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
+            passes: Passes::new(store.clone()),
             resolver: Resolver::new(store),
             members: Members::new(trust),
             withdrawn: Mutex::default(),
@@ -146,6 +150,11 @@ impl WorkerPool {
     /// The version that a reference stands for, and where its file lies.
     pub async fn locate(&self, reference: &str) -> Result<Arc<Resolved>, Failure> {
         Ok(self.resolver.resolve(reference).await?.main.clone())
+    }
+
+    /// Whether a worker may read an object, by the pass that a host of this store gave it with the order to load it.
+    pub async fn may_read(&self, pass: &str, bucket: &str, key: &str) -> Result<bool, CommitError> {
+        self.passes.fits(pass, bucket, key).await
     }
 
     /// The worker that ends with the host is gone.
@@ -446,10 +455,10 @@ impl WorkerPool {
             let _one_at_a_time = member.loading.lock().await;
             answer = ask(member.client()).await;
             if answer.as_ref().is_err_and(unknown) {
-                let load = wire::load(
-                    resolved,
-                    self.models.get(&resolved.name).unwrap_or(&ModelConfig::default()),
-                );
+                let pass = self.passes.of(&resolved.bucket, &resolved.key).await;
+                let pass = pass.map_err(|error| Status::unavailable(error.to_string()))?;
+                let config = self.models.get(&resolved.name).cloned().unwrap_or_default();
+                let load = wire::load(resolved, config, pass);
                 member.client().repository_model_load(traced(load)).await?;
                 answer = ask(member.client()).await;
             }

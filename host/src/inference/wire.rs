@@ -32,8 +32,8 @@ pub(super) fn request(tensors: Vec<Tensor>) -> ModelInferRequest {
     request
 }
 
-/// Asks for a model, and tells how it is to be run, where that is configured.
-pub(super) fn load(resolved: &Resolved, config: &ModelConfig) -> RepositoryModelLoadRequest {
+/// Asks for a model, whose file is read with a pass, and tells how it is to be run, where that is configured.
+pub(super) fn load(resolved: &Resolved, config: ModelConfig, pass: String) -> RepositoryModelLoadRequest {
     let text = |text: String| ModelRepositoryParameter {
         parameter_choice: Some(ParameterChoice::StringParam(text)),
     };
@@ -45,6 +45,7 @@ pub(super) fn load(resolved: &Resolved, config: &ModelConfig) -> RepositoryModel
     let uri = format!("{}/{}", resolved.bucket, resolved.key);
     let mut parameters = HashMap::from([
         ("uri".to_owned(), text(uri)),
+        ("pass".to_owned(), text(pass)),
         ("version".to_owned(), text(resolved.version.clone())),
     ]);
     if let Some(sha256) = &resolved.sha256 {

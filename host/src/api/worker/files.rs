@@ -14,6 +14,8 @@ use crate::models::{Variant, register_variant};
 
 /// The header that carries a lease's token.
 pub const LEASE_HEADER: &str = "x-tidegate-lease";
+/// The header that carries the pass of a model's file.
+const PASS_HEADER: &str = "x-tidegate-pass";
 
 /// Keys of one answer.
 const PAGE: usize = 1000;
@@ -24,16 +26,19 @@ pub(super) async fn read(
     State(faces): State<Faces>,
     method: Method,
     place: Place,
-    Query(by): Query<By>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Path((bucket, key)) = place;
-    match (leased(&faces, &headers).await?, by.model) {
-        (Some(job), _) => allow(&job, Access::Read, &bucket, &key)?,
-        (None, Some(reference)) if is_file_of(&faces, &reference, &bucket, &key).await? => {}
-        (None, _) => {
+    let pass = headers.get(PASS_HEADER).and_then(|pass| pass.to_str().ok());
+    match leased(&faces, &headers).await? {
+        Some(job) => allow(&job, Access::Read, &bucket, &key)?,
+        None if faces
+            .workers
+            .may_read(pass.unwrap_or_default(), &bucket, &key)
+            .await? => {}
+        None => {
             return Err(denied(
-                "without a lease, a worker may read the files of registered models",
+                "without a lease, a worker may read the model files it was told to load",
                 &bucket,
                 &key,
             ));
@@ -47,19 +52,6 @@ pub(super) async fn read(
         method != Method::HEAD,
     )
     .await
-}
-
-/// By what a worker reads an object that has no lease for it.
-#[derive(Deserialize)]
-pub(super) struct By {
-    /// The version of a model that it is the file of, `NAME@VERSION`. Any host is asked, whichever told the worker to load it.
-    model: Option<String>,
-}
-
-/// Whether an object is the file of a registered version.
-async fn is_file_of(faces: &Faces, reference: &str, bucket: &str, key: &str) -> Result<bool, ApiError> {
-    let found = faces.workers.locate(reference).await?;
-    Ok(found.bucket == bucket && found.key == key)
 }
 
 #[derive(Deserialize)]

@@ -85,10 +85,10 @@ impl Shore {
         self.host_with(manifest, "").await
     }
 
-    /// The same with more in its configuration.
+    /// The same with more in the configuration of its workers.
     async fn host_with(&self, manifest: Option<PathBuf>, more: &str) -> Result<Host> {
         let config = self.servers.config("shore", VISIBILITY);
-        let config = self.file("config.toml", &format!("{config}\n{more}"))?;
+        let config = self.file("config.toml", &format!("{config}{more}"))?;
         Host::start(Options {
             manifest,
             env: vec![("TIDEGATE_CONFIG".into(), config.display().to_string())],
@@ -164,7 +164,7 @@ async fn two_hosts_on_one_store_do_everything_once_though_one_is_killed() -> Res
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_turns_to_one_host_answers_the_others_as_well() -> Result<()> {
     let shore = Shore::new().await?;
-    let config = "[worker]\nstart = false\ntoken = \"between hosts\"\n";
+    let config = "token = \"between hosts\"\n";
     let first = shore.host_with(None, config).await?;
     let second = shore.host_with(None, config).await?;
     for (name, address) in [("far", "192.0.2.7:8001"), ("beside the first", "127.0.0.1:8001")] {
