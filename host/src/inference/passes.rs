@@ -78,7 +78,7 @@ impl Passes {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_runtime::store::Memory;
+    use tidegate_runtime::store::memory::Memory;
 
     use super::*;
 
