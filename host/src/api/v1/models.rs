@@ -55,12 +55,14 @@ pub(super) async fn one(
     Path(name): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let store = faces.platform.store().as_ref();
+    // Before the aliases: what a rollout that has ended did to them is there by then.
+    let rollout = rollout::shown(store, &name).await?;
     let mut models = read(store, &format!("{name}/")).await?;
     let model = models
         .remove(&name)
         .ok_or_else(|| ApiError::missing(format!("there is no model `{name}`")))?;
     let mut shown = shown(&name, model);
-    if let Some(rollout) = rollout::shown(store, &name).await? {
+    if let Some(rollout) = rollout {
         shown["rollout"] = json!(rollout);
     }
     Ok(Json(shown))

@@ -157,10 +157,13 @@ async fn metrics_tell_what_requests_of_each_model_took() -> Result<()> {
     )
     .await?;
     let families = families(&text).await?;
-    for family in ["tidegate_worker_memory_bytes", "tidegate_worker_cpu_seconds"] {
-        let used = families[family]["samples"][0][2].as_f64();
-        assert!(used.is_some_and(|used| used > 0.0), "{family}\n{text}");
-    }
+    let used = |family: &str| families[family]["samples"][0][2].as_f64();
+    assert!(
+        used("tidegate_worker_memory_bytes").is_some_and(|bytes| bytes > 1e6),
+        "{text}"
+    );
+    // Of a process that has just begun it may be nothing yet.
+    assert!(used("tidegate_worker_cpu_seconds").is_some(), "{text}");
     for (family, labels, wanted) in [
         ("tidegate_model_requests", "done", 1.0),
         ("tidegate_model_requests", "failed", 1.0),
