@@ -99,14 +99,23 @@ impl Shore {
 
     /// What was counted, by key.
     async fn counted(&self) -> Result<Vec<(String, String)>> {
-        let page = self
-            .store
-            .query("counters", "", None, 1000, Order::Ascending)
-            .await?;
-        let shown = |(key, found): (String, tidegate_runtime::store::Versioned)| {
-            (key, String::from_utf8_lossy(&found.value).into_owned())
-        };
-        Ok(page.entries.into_iter().map(shown).collect())
+        let mut counted: Vec<(String, String)> = Vec::new();
+        loop {
+            let after = counted.last().map(|(key, _)| key.as_str());
+            let page = self
+                .store
+                .query("counters", "", after, 1000, Order::Ascending)
+                .await?;
+            let shown = page
+                .entries
+                .into_iter()
+                .map(|(key, found)| (key, String::from_utf8_lossy(&found.value).into_owned()));
+            let before = counted.len();
+            counted.extend(shown);
+            if counted.len() == before {
+                return Ok(counted);
+            }
+        }
     }
 }
 
