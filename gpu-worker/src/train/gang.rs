@@ -27,17 +27,17 @@ pub struct Part<R> {
 }
 
 impl<R> Part<R> {
-    /// The loss that `model` came to, its gradients, and what `rest` takes from them besides.
+    /// The loss that `model` came to, its gradients, and what `rest` takes out of them besides.
     pub fn of<B: AutodiffBackend, M: AutodiffModule<B>>(
         loss: Tensor<B, 1>,
         model: &M,
-        rest: impl FnOnce(&B::Gradients) -> R,
+        rest: impl FnOnce(&mut B::Gradients) -> R,
     ) -> Self {
         let value = numbers(loss.clone().inner()).first().copied();
-        let gradients = loss.backward();
+        let mut gradients = loss.backward();
         Self {
             loss: f64::from(value.unwrap_or(f32::NAN)),
-            rest: rest(&gradients),
+            rest: rest(&mut gradients),
             gradients: GradientsParams::from_grads(gradients, model),
         }
     }
