@@ -89,13 +89,15 @@ pub async fn measure(args: &Args, table: &mut Table) -> Result<()> {
                 load.run_for(TIME).await
             };
             let tidegate = ask(&ours).await.context("Tidegate")?;
-            let other = ask(&fast_api.address).await.context(fast_api.name)?;
+            let other = ask(&fast_api.address).await;
             let what = format!("{}, {connections} connections", case.what);
             beside_fast_api(table, &what, tidegate, other);
             if let Some(rival) = &ml_server {
-                let other = ask(&rival.address).await.context(rival.name)?;
-                let said = format!("{} {}", rival.name, other.say());
-                table.plain(&what, tidegate.say(), said);
+                let said = match ask(&rival.address).await {
+                    Ok(other) => other.say(),
+                    Err(error) => format!("fails: {error:#}"),
+                };
+                table.plain(&what, tidegate.say(), format!("{} {said}", rival.name));
             }
             if connections == 16 {
                 let bare = (bare, format!("ONNX Runtime alone {} a second", whole(bare)));
@@ -121,13 +123,18 @@ async fn rankings(args: &Args, host: &Host, ranker: &[u8], table: &mut Table) ->
             let tidegate = predict::ask(ours, items, connections).await.context("Tidegate")?;
             let other = predict::ask(&format!("127.0.0.1:{port}"), items, connections).await;
             let what = format!("/predict, {items} items, {connections} connections");
-            beside_fast_api(table, &what, tidegate, other.context("FastAPI")?);
+            beside_fast_api(table, &what, tidegate, other);
         }
     }
     Ok(())
 }
 
-fn beside_fast_api(table: &mut Table, what: &str, ours: Answered, other: Answered) {
+/// A peer that does not stand so many connections is told of as such.
+fn beside_fast_api(table: &mut Table, what: &str, ours: Answered, other: Result<Answered>) {
+    let other = match other {
+        Ok(other) => other,
+        Err(error) => return table.plain(what, ours.say(), format!("FastAPI fails: {error:#}")),
+    };
     let theirs = (other.rate, format!("FastAPI {}", other.say()));
     table.beside(what, (ours.rate, ours.say()), theirs, TIMES_FAST_API);
     let of = |answered: Answered| (1.0 / answered.p99, duration(answered.p99));
