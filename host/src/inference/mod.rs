@@ -57,8 +57,8 @@ pub use trust::Trust;
 /// How long workers may take to tell of their models; what one does not tell by then is left out.
 const TELLING: Duration = Duration::from_secs(2);
 
-/// How often it is asked which workers have turned to other hosts.
-const SHARED: Duration = Duration::from_secs(5);
+/// How often it is asked which workers have turned to other hosts: as often as workers tell that they are there.
+const SHARED: Duration = Duration::from_secs(20);
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
