@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Faces;
 use crate::api::gateway::Gateway;
 use crate::api::metrics::HostMetrics;
-use crate::api::oip::Grpc;
+use crate::api::oip::{self, Grpc};
 use crate::api::s3::{self, S3Face};
 use crate::api::worker::Credentials;
 use crate::config::{Config, OtlpConfig, StoreConfig};
@@ -361,6 +361,7 @@ pub(crate) async fn faces(
     let platform = Platform::open(platform, store, workers.clone()).await?;
     Ok(Faces {
         inferences: Arc::new(Semaphore::new(config.inference.max_requests)),
+        bodies: Arc::new(Semaphore::new(oip::units(config.inference.max_bodies) as usize)),
         recorder: Recorder::start(platform.clone(), config.recorder, metrics.clone()),
         usages: Arc::default(),
         credentials: Arc::new(Credentials::new(&config.worker)),

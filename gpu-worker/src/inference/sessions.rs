@@ -66,7 +66,8 @@ impl Sessions {
     ) -> Arc<Self> {
         let count = first.len();
         Arc::new(Self {
-            file,
+            // Where nobody joins them, nobody needs it.
+            file: if count < most { file } else { Bytes::new() },
             execution,
             most,
             idle: Mutex::new(first),

@@ -29,7 +29,9 @@ struct Case {
 fn case(pairs: usize) -> Case {
     let config = config();
     let set = set(&config);
-    let mut trainer = set.trainer::<Autodiff<NdArray<f32>>>(&config, Default::default());
+    let mut trainer = set
+        .trainer::<Autodiff<NdArray<f32>>>(&config, Default::default())
+        .unwrap();
     trainer.run(&set, &MemorySession::default()).unwrap();
     let mut rng = Rng::derive(&[99]);
     // Ids from -10 to 49: some known, some not.
@@ -283,7 +285,8 @@ async fn a_network_on_tabular_data_scores_as_in_training() {
         train,
         validation,
         Default::default(),
-    );
+    )
+    .unwrap();
     let plan = config.plan(epochs::pace());
     epochs::train(
         &mut trainer,
@@ -295,7 +298,7 @@ async fn a_network_on_tabular_data_scores_as_in_training() {
     let Some(model) = load_file(&trainer.exported().to_onnx()) else {
         return;
     };
-    let logits = epochs::Learner::validation_logits(&trainer);
+    let logits = epochs::Learner::validation_logits(&mut trainer);
     let expected: Vec<f32> = logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
     assert_close(&scores(&model, request).await, &expected);
 }

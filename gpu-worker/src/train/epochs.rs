@@ -28,7 +28,7 @@ pub trait Learner {
     /// Labels of the validation split, 0 or 1.
     fn validation_labels(&self) -> &[f32];
     /// Logits of the validation split, with the weights as they are.
-    fn validation_logits(&self) -> Vec<f32>;
+    fn validation_logits(&mut self) -> Vec<f32>;
     /// One optimiser step on these rows; the mean loss before it.
     fn step(&mut self, rows: &[u32], place: Place) -> Result<f64, JobError>;
     /// Remembers the weights as the best so far.

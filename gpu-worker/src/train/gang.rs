@@ -7,13 +7,17 @@ use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::tensors::numbers;
+use crate::jobs::session::JobError;
 
 /// The devices that share each step. The first one has the model itself, every other one a replica.
 pub struct Gang<B: AutodiffBackend, M> {
     first: B::Device,
     others: Vec<(B::Device, M)>,
+    /// One for each of the others.
+    threads: ThreadPool,
 }
 
 /// What came of a share, or of all of them.
@@ -46,14 +50,17 @@ impl<R> Part<R> {
 impl<B: AutodiffBackend, M: AutodiffModule<B>> Gang<B, M> {
     /// A gang of these devices, or of the default one where there are none; `replica` makes a model on a device, with
     /// whatever weights.
-    pub fn new(devices: Vec<B::Device>, replica: impl Fn(&B::Device) -> M) -> Self {
+    pub fn new(devices: Vec<B::Device>, replica: impl Fn(&B::Device) -> M) -> Result<Self, JobError> {
         let mut devices = devices.into_iter();
         let first = devices.next().unwrap_or_default();
-        let others = devices.map(|device| (device.clone(), replica(&device)));
-        Self {
+        let others: Vec<_> = devices.map(|device| (device.clone(), replica(&device))).collect();
+        let threads = ThreadPoolBuilder::new().num_threads(others.len().max(1)).build();
+        Ok(Self {
             first,
-            others: others.collect(),
-        }
+            others,
+            threads: threads
+                .map_err(|error| JobError::Transient(format!("no threads for replicas: {error}")))?,
+        })
     }
 
     /// The device of the model itself.
@@ -61,49 +68,69 @@ impl<B: AutodiffBackend, M: AutodiffModule<B>> Gang<B, M> {
         &self.first
     }
 
-    /// Cuts so many rows into a share for each device, one after another; of few rows fewer.
-    pub fn shares(&self, rows: usize) -> Vec<Range<usize>> {
-        let each = rows.div_ceil(self.others.len() + 1).max(1);
-        let starts = (0..rows).step_by(each);
-        starts.map(|start| start..(start + each).min(rows)).collect()
-    }
-
-    /// Works on the shares, each on a device of its own and at one time; the sums are on the first device.
-    pub fn step<S: Send, R: Send>(
+    /// Has each device work on a range of so many rows, or fewer devices on few rows. What they come to is in the order of
+    /// the rows.
+    pub fn each<R: Send>(
         &mut self,
         model: &M,
-        shares: Vec<S>,
-        work: impl Fn(&M, S, &B::Device) -> Part<R> + Sync,
-    ) -> Part<Vec<R>> {
-        let mut shares = shares.into_iter();
-        let own = shares.next();
+        rows: usize,
+        work: impl Fn(&M, Range<usize>, &B::Device) -> R + Sync,
+    ) -> Vec<R> {
+        let size = rows.div_ceil(self.others.len() + 1).max(1);
+        let mut shares = (0..rows)
+            .step_by(size)
+            .map(|start| start..(start + size).min(rows));
+        let Some(own) = shares.next() else {
+            return Vec::new();
+        };
         let (first, work) = (&self.first, &work);
-        let parts: Vec<Part<R>> = std::thread::scope(|scope| {
-            let others = self.others.iter_mut().zip(shares);
-            let others: Vec<_> = others
-                .map(|((device, replica), share)| {
-                    follow(replica, model, device);
-                    scope.spawn(move || {
-                        let part = work(replica, share, device);
-                        let gradients = part.gradients.to_device(first, &*replica);
-                        Part { gradients, ..part }
-                    })
-                })
-                .collect();
-            let own = own.map(|share| work(model, share, first));
-            let joined = others.into_iter().map(|other| {
-                let ended = other.join();
-                ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            own.into_iter().chain(joined).collect()
+        let mut found: Vec<Option<R>> = shares.clone().map(|_| None).collect();
+        let own = self.threads.in_place_scope(|scope| {
+            for (((device, replica), at), found) in self.others.iter_mut().zip(shares).zip(&mut found) {
+                follow(replica, model, device);
+                scope.spawn(move |_| *found = Some(work(replica, at, device)));
+            }
+            work(model, own, first)
+        });
+        std::iter::once(own).chain(found.into_iter().flatten()).collect()
+    }
+
+    /// A step on so many rows: what each device found of its share is added up on the first one.
+    pub fn step<R: Send>(
+        &mut self,
+        model: &M,
+        rows: usize,
+        work: impl Fn(&M, Range<usize>, &B::Device) -> Part<R> + Sync,
+    ) -> Part<Vec<R>> {
+        let first = self.first.clone();
+        let parts = self.each(model, rows, |model, at, device| {
+            let part = work(model, at, device);
+            Part {
+                gradients: part.gradients.to_device(&first, model),
+                ..part
+            }
         });
         sum(model, parts)
+    }
+
+    /// Does both, at one time where there are threads for that.
+    pub fn both(&self, one: impl FnOnce() + Send, other: impl FnOnce()) {
+        match self.others.is_empty() {
+            true => {
+                one();
+                other();
+            }
+            false => self.threads.in_place_scope(|scope| {
+                scope.spawn(|_| one());
+                other();
+            }),
+        }
     }
 }
 
 /// Gives a replica the weights of the model.
 fn follow<B: AutodiffBackend, M: AutodiffModule<B>>(replica: &mut M, model: &M, device: &B::Device) {
-    // What its norms saw of the last step is kept by thread until somebody reads it, and the threads of a step are new ones.
+    // What its norms saw of the last step is kept by thread until somebody reads it, and the next step may have another.
     drop(replica.clone().into_record());
     let record = model.clone().into_record();
     *replica = replica.clone().load_record(record).fork(device);

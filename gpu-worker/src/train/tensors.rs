@@ -21,12 +21,6 @@ pub fn vector<B: Backend>(values: Vec<f32>, device: &B::Device) -> Tensor<B, 1> 
     Tensor::from_data(TensorData::new(values, [size]), device)
 }
 
-/// Some of `values`, which are so many rows.
-pub fn lines(values: &[f32], rows: usize, at: &Range<usize>) -> Vec<f32> {
-    let width = values.len() / rows.max(1);
-    values[at.start * width..at.end * width].to_vec()
-}
-
 /// Binary cross-entropy with logits of each row, in the form that cannot overflow.
 pub fn row_losses<B: Backend>(logits: Tensor<B, 1>, labels: Tensor<B, 1>) -> Tensor<B, 1> {
     let linear = relu(logits.clone()) - logits.clone() * labels;
@@ -38,17 +32,31 @@ pub fn bce_with_logits<B: Backend>(logits: Tensor<B, 1>, labels: Tensor<B, 1>) -
     row_losses(logits, labels).mean()
 }
 
-/// A dropout mask of so many rows: 0, or what keeps the expectation.
-pub fn dropout_mask(rows: usize, width: usize, dropout: f32, rng: &mut Rng) -> Vec<f32> {
-    let keep = 1.0 / (1.0 - dropout);
-    let threshold = (dropout * 65_536.0) as u64;
-    let count = rows * width;
-    let words = (0..count.div_ceil(4)).map(|_| rng.next_u64());
-    let parts = words.flat_map(|word| [word, word >> 16, word >> 32, word >> 48]);
-    parts
-        .take(count)
-        .map(|part| if part & 0xffff < threshold { 0.0 } else { keep })
-        .collect()
+/// Dropout masks of these rows of a step, one for each width: 0, or what keeps the expectation; none without dropout.
+/// Each row has a generator of its own, so that what is left out does not depend on who works on it.
+pub fn dropout_masks(
+    widths: &[usize],
+    dropout: f32,
+    rows: Range<usize>,
+    luck: impl Fn(u64) -> Rng,
+) -> Vec<Vec<f32>> {
+    let widths = if dropout > 0.0 { widths } else { &[] };
+    let (keep, threshold) = (1.0 / (1.0 - dropout), (dropout * 65_536.0) as u64);
+    let mask = |width: &usize| vec![0.0; width * rows.len()];
+    let mut masks: Vec<Vec<f32>> = widths.iter().map(mask).collect();
+    for (line, row) in rows.enumerate() {
+        let mut rng = luck(row as u64);
+        for (mask, &width) in masks.iter_mut().zip(widths) {
+            for four in mask[line * width..(line + 1) * width].chunks_mut(4) {
+                let mut word = rng.next_u64();
+                for value in four {
+                    *value = if word & 0xffff < threshold { 0.0 } else { keep };
+                    word >>= 16;
+                }
+            }
+        }
+    }
+    masks
 }
 
 /// The numbers of a tensor, in row order.

@@ -34,6 +34,8 @@ pub struct Faces {
     pub workers: Arc<WorkerPool>,
     /// The places of clients' inference requests, over either protocol.
     pub inferences: Arc<Semaphore>,
+    /// What is left of the memory for bodies of inference requests over HTTP, in KiB.
+    pub bodies: Arc<Semaphore>,
     /// Keeps requests and responses.
     pub recorder: Recorder,
     /// What the host counts itself.

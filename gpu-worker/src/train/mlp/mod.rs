@@ -38,7 +38,7 @@ fn run_on<B: AutodiffBackend>(
     devices: Vec<B::Device>,
 ) -> Result<Value, JobError> {
     let [train, validation] = config.source.read(session)?;
-    let mut trainer = Trainer::<B>::new(config.clone(), train, validation, devices);
+    let mut trainer = Trainer::<B>::new(config.clone(), train, validation, devices)?;
     let mut state = trainer.resume(session)?;
     let measured = epochs::train(&mut trainer, &mut state, &config.plan(epochs::pace()), session)?;
     let model = written(session, &config.source.output, trainer.exported().to_onnx())?;

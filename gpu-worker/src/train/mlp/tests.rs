@@ -27,7 +27,7 @@ fn train(config: &Value, session: &MemorySession, pace: Pace) -> Result<(Measure
     let config = MlpConfig::parse(config).unwrap();
     let [train, validation] = config.source.read(session)?;
     let devices = vec![Default::default(); config.replicas];
-    let mut trainer = Trainer::<Cpu>::new(config.clone(), train, validation, devices);
+    let mut trainer = Trainer::<Cpu>::new(config.clone(), train, validation, devices)?;
     let mut state = trainer.resume(session)?;
     let measured = epochs::train(&mut trainer, &mut state, &config.plan(pace), session)?;
     Ok((

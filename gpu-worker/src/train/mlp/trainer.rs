@@ -18,11 +18,13 @@ use crate::train::rng::Rng;
 use crate::train::scaling::{Scaling, normalise};
 use crate::train::sealed::{Reader, Writer};
 use crate::train::tabular::Rows;
-use crate::train::tensors::{dropout_mask, lines, matrix, numbers, row_losses, transient, vector};
+use crate::train::tensors::{dropout_masks, matrix, numbers, row_losses, transient, vector};
 
 const MAGIC: &[u8] = b"tidegate mlp checkpoint 1\n";
 /// Rows scored at a time outside training.
 const SCORE_BATCH: usize = 4096;
+/// What dropout draws from, apart from other luck of the same step.
+const MASKS: u64 = 0x6d73_7465;
 
 type Recorded = BinBytesRecorder<FullPrecisionSettings>;
 
@@ -40,27 +42,20 @@ pub struct Trainer<B: AutodiffBackend> {
     best: Vec<u8>,
 }
 
-/// What one replica learns of a step.
-struct Share {
-    features: Vec<f32>,
-    labels: Vec<f32>,
-    /// How much each row counts.
-    weights: Vec<f32>,
-    /// Dropout masks, one a hidden layer, or none.
-    masks: Vec<Vec<f32>>,
-    /// How much of the step it is.
-    part: f32,
-}
-
 impl<B: AutodiffBackend> Trainer<B> {
     /// A fresh run over rows as they were read; of no devices, on the default one.
-    pub fn new(config: MlpConfig, mut train: Rows, mut validation: Rows, devices: Vec<B::Device>) -> Self {
+    pub fn new(
+        config: MlpConfig,
+        mut train: Rows,
+        mut validation: Rows,
+        devices: Vec<B::Device>,
+    ) -> Result<Self, JobError> {
         let scaling = Scaling::fit(&train.features, train.width);
         normalise(&mut train.features, &scaling);
         normalise(&mut validation.features, &scaling);
         let network = |device: &B::Device| Network::new(train.width, &config.hidden, config.seed, device);
-        let gang = Gang::new(devices, network);
-        Self {
+        let gang = Gang::new(devices, network)?;
+        Ok(Self {
             weights: config.source.class_weights.of(&train.labels),
             model: network(gang.first()),
             optimiser: AdamWConfig::new().with_weight_decay(config.weight_decay).init(),
@@ -70,7 +65,7 @@ impl<B: AutodiffBackend> Trainer<B> {
             scaling,
             gang,
             config,
-        }
+        })
     }
 
     /// Where an earlier attempt left off, or the beginning.
@@ -114,55 +109,10 @@ impl<B: AutodiffBackend> Trainer<B> {
         }
     }
 
-    /// The rows of a step, cut for the gang. Masks are drawn for all of them: what is left out does not depend on the cut.
-    fn shares(&self, rows: &[u32], place: Place) -> Vec<Share> {
-        let (size, dropout) = (rows.len(), self.config.dropout);
-        let mut rng = Rng::derive(&[
-            self.config.seed,
-            0x6d73_7465,
-            place.epoch as u64,
-            place.step as u64,
-        ]);
-        let widths = if dropout > 0.0 {
-            &self.config.hidden[..]
-        } else {
-            &[]
-        };
-        let masks = widths
-            .iter()
-            .map(|&width| dropout_mask(size, width, dropout, &mut rng));
-        let masks: Vec<Vec<f32>> = masks.collect();
-        let share = |at: Range<usize>| {
-            let rows = || rows[at.clone()].iter().map(|&row| row as usize);
-            let labels: Vec<f32> = rows().map(|row| self.train.labels[row]).collect();
-            let weight = |label: &f32| self.weights[usize::from(*label > 0.5)];
-            Share {
-                features: rows()
-                    .flat_map(|row| self.train.row(row).iter().copied())
-                    .collect(),
-                weights: labels.iter().map(weight).collect(),
-                masks: masks.iter().map(|mask| lines(mask, size, &at)).collect(),
-                part: at.len() as f32 / size as f32,
-                labels,
-            }
-        };
-        self.gang.shares(size).into_iter().map(share).collect()
-    }
-
     fn recorded(&self) -> Result<Vec<u8>, JobError> {
         let record = self.model.clone().into_record();
         Recorder::<B>::record(&Recorded::default(), record, ()).map_err(transient)
     }
-}
-
-/// The loss of a share, and how it changes.
-fn work<B: AutodiffBackend>(model: &Network<B>, share: Share, device: &B::Device) -> Part<()> {
-    let size = share.labels.len();
-    let masks = share.masks.into_iter().map(|mask| matrix(mask, size, device));
-    let masks: Vec<_> = masks.collect();
-    let logits = model.forward(matrix(share.features, size, device), &masks);
-    let losses = row_losses(logits, vector(share.labels, device)) * vector(share.weights, device);
-    Part::of(losses.mean() * share.part, model, |_| ())
 }
 
 impl<B: AutodiffBackend> Learner for Trainer<B> {
@@ -174,19 +124,38 @@ impl<B: AutodiffBackend> Learner for Trainer<B> {
         &self.validation.labels
     }
 
-    fn validation_logits(&self) -> Vec<f32> {
-        let (model, width) = (self.model.valid(), self.validation.width);
-        let parts = self.validation.features.chunks(SCORE_BATCH * width);
-        let score = |part: &[f32]| {
-            let input = matrix::<B::InnerBackend>(part.to_vec(), part.len() / width, self.gang.first());
-            numbers(model.forward(input, &[]))
+    fn validation_logits(&mut self) -> Vec<f32> {
+        let (width, features) = (self.validation.width, &self.validation.features);
+        let score = |model: &Network<B>, at: Range<usize>, device: &B::Device| {
+            let model = model.valid();
+            let parts = features[at.start * width..at.end * width].chunks(SCORE_BATCH * width);
+            let score = |part: &[f32]| {
+                let input = matrix::<B::InnerBackend>(part.to_vec(), part.len() / width, device);
+                numbers(model.forward(input, &[]))
+            };
+            parts.flat_map(score).collect::<Vec<f32>>()
         };
-        parts.flat_map(score).collect()
+        self.gang.each(&self.model, self.validation.len(), score).concat()
     }
 
     fn step(&mut self, rows: &[u32], place: Place) -> Result<f64, JobError> {
-        let shares = self.shares(rows, place);
-        let stepped = self.gang.step(&self.model, shares, work);
+        let (config, train, weights) = (&self.config, &self.train, self.weights);
+        let whole = rows.len() as f32;
+        let learn = |model: &Network<B>, at: Range<usize>, device: &B::Device| {
+            let size = at.len();
+            let luck = |row| Rng::derive(&[config.seed, MASKS, place.epoch as u64, place.step as u64, row]);
+            let masks = dropout_masks(&config.hidden, config.dropout, at.clone(), luck);
+            let masks: Vec<_> = masks.into_iter().map(|mask| matrix(mask, size, device)).collect();
+            let rows = || rows[at.clone()].iter().map(|&row| row as usize);
+            let features = rows().flat_map(|row| train.row(row).iter().copied());
+            let labels: Vec<f32> = rows().map(|row| train.labels[row]).collect();
+            let weight = |label: &f32| weights[usize::from(*label > 0.5)];
+            let counts = labels.iter().map(weight).collect();
+            let logits = model.forward(matrix(features.collect(), size, device), &masks);
+            let losses = row_losses(logits, vector(labels, device)) * vector(counts, device);
+            Part::of(losses.mean() * (size as f32 / whole), model, |_| ())
+        };
+        let stepped = self.gang.step(&self.model, rows.len(), learn);
         if stepped.loss.is_finite() {
             let rate = self.config.learning_rate;
             self.model = self.optimiser.step(rate, self.model.clone(), stepped.gradients);

@@ -200,7 +200,7 @@ impl Learner for Ensemble {
         &self.validation.labels
     }
 
-    fn validation_logits(&self) -> Vec<f32> {
+    fn validation_logits(&mut self) -> Vec<f32> {
         self.logits(1)
     }
 

@@ -186,13 +186,13 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let mut users = table();
-        users.update(&[1, 4], &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 3, 0.01, 0.0);
+        users.update(&[1, 4], [&[0.1, 0.2, 0.3, 0.4, 0.5, 0.6][..]], 3, 0.01, 0.0);
         let best = Best {
             towers: vec![9; 4],
             users: users.weights().to_vec(),
             items: table().weights().to_vec(),
         };
-        users.update(&[4, 2], &[0.4, 0.5, 0.6, 0.1, 0.1, 0.1], 3, 0.01, 0.0);
+        users.update(&[4, 2], [&[0.4, 0.5, 0.6, 0.1, 0.1, 0.1][..]], 3, 0.01, 0.0);
         let (mut read_users, mut read_items) = (table(), table());
         let restored = restore(
             &encoded(&users, Some(&best)),

@@ -88,7 +88,11 @@ impl TrainingSet {
     }
 
     /// A fresh trainer for this set; of no devices, on the default one.
-    pub fn trainer<B: AutodiffBackend>(&self, config: &TrainConfig, devices: Vec<B::Device>) -> Trainer<B> {
+    pub fn trainer<B: AutodiffBackend>(
+        &self,
+        config: &TrainConfig,
+        devices: Vec<B::Device>,
+    ) -> Result<Trainer<B>, JobError> {
         let rows = [self.users.rows(), self.items.rows()];
         let features = [
             self.manifest.user_features.len(),
@@ -121,7 +125,7 @@ fn run_on<B: AutodiffBackend>(
         "its embedding tables",
         "a smaller `embedding_dim` or a larger `min_count`",
     )?;
-    let mut trainer = set.trainer::<B>(config, devices);
+    let mut trainer = set.trainer::<B>(config, devices)?;
     trainer.resume(session)?;
     let measured = trainer.run(&set, session)?;
     let model = written(session, &config.output, ranker(config, &set, &trainer).to_onnx())?;

@@ -78,9 +78,17 @@ impl EmbeddingTable {
         self.weights.extend_from_slice(weights);
     }
 
-    /// One Adam step. `gradient` has a line of `stride` numbers for each of `rows`, the embedding's first.
-    pub fn update(&mut self, rows: &[u32], gradient: &[f32], stride: usize, rate: f32, decay: f32) {
-        self.sum_by_row(rows, gradient, stride);
+    /// One Adam step. The parts of `gradient` have, one after another, a line of `stride` numbers for each of `rows`, the
+    /// embedding's first.
+    pub fn update<'a>(
+        &mut self,
+        rows: &[u32],
+        gradient: impl IntoIterator<Item = &'a [f32]>,
+        stride: usize,
+        rate: f32,
+        decay: f32,
+    ) {
+        self.sum_by_row(rows, gradient.into_iter(), stride);
         let touched = std::mem::take(&mut self.touched);
         for (slot, &row) in touched.iter().enumerate() {
             self.move_row(row as usize, slot, rate, decay);
@@ -89,10 +97,13 @@ impl EmbeddingTable {
         self.touched = touched;
     }
 
-    fn sum_by_row(&mut self, rows: &[u32], gradient: &[f32], stride: usize) {
+    fn sum_by_row<'a>(&mut self, rows: &[u32], gradient: impl Iterator<Item = &'a [f32]>, stride: usize) {
         self.touched.clear();
         self.sums.clear();
-        for (&row, line) in rows.iter().zip(gradient.chunks_exact(stride)) {
+        for (&row, line) in rows
+            .iter()
+            .zip(gradient.flat_map(|part| part.chunks_exact(stride)))
+        {
             let slot = &mut self.slots[row as usize];
             if *slot == u32::MAX {
                 *slot = self.touched.len() as u32;
@@ -169,8 +180,8 @@ mod tests {
     fn a_row_met_twice_in_a_batch_moves_once_by_the_sum() {
         let mut once = EmbeddingTable::new(3, 2, 0.1, 1, 0);
         let mut twice = once.clone();
-        once.update(&[1], &[3.0, -1.0, 9.0], 3, 0.01, 0.0);
-        twice.update(&[1, 1], &[1.0, -2.0, 9.0, 2.0, 1.0, 9.0], 3, 0.01, 0.0);
+        once.update(&[1], [&[3.0, -1.0, 9.0][..]], 3, 0.01, 0.0);
+        twice.update(&[1, 1], [&[1.0, -2.0, 9.0, 2.0, 1.0, 9.0][..]], 3, 0.01, 0.0);
         assert_eq!(once.weights(), twice.weights());
         assert_eq!(once.moved().count(), 1);
     }
@@ -178,7 +189,7 @@ mod tests {
     #[test]
     fn the_first_step_is_the_learning_rate_against_the_gradient() {
         let mut table = EmbeddingTable::new(2, 2, 0.0, 1, 0);
-        table.update(&[1], &[5.0, -0.5], 2, 0.01, 0.0);
+        table.update(&[1], [&[5.0, -0.5][..]], 2, 0.01, 0.0);
         assert!((table.row(1)[0] + 0.01).abs() < 1e-5 && (table.row(1)[1] - 0.01).abs() < 1e-5);
         assert_eq!(table.row(0), [0.0, 0.0]);
     }
@@ -186,11 +197,11 @@ mod tests {
     #[test]
     fn a_restored_table_goes_on_as_the_original() {
         let mut table = EmbeddingTable::new(4, 2, 0.1, 5, 1);
-        table.update(&[2, 3], &[0.3, 0.1, -0.4, 0.2], 2, 0.01, 0.1);
+        table.update(&[2, 3], [&[0.3, 0.1, -0.4, 0.2][..]], 2, 0.01, 0.1);
         let mut restored = EmbeddingTable::new(4, 2, 0.1, 5, 1);
         assert!(table.moved().all(|state| restored.restore(&state)));
         for each in [&mut table, &mut restored] {
-            each.update(&[3, 1], &[0.7, 0.1, -0.2, 0.2], 2, 0.01, 0.1);
+            each.update(&[3, 1], [&[0.7, 0.1, -0.2, 0.2][..]], 2, 0.01, 0.1);
         }
         assert_eq!(table.weights(), restored.weights());
         assert!(!restored.restore(&RowState {

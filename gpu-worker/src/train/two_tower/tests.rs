@@ -72,7 +72,7 @@ pub fn set(config: &TrainConfig) -> TrainingSet {
 fn train(config: &TrainConfig, session: &MemorySession, pace: Pace) -> Result<(Measured, Vec<u8>), JobError> {
     let set = set(config);
     let devices = vec![Default::default(); config.replicas];
-    let mut trainer = set.trainer::<Cpu>(config, devices).with_pace(pace);
+    let mut trainer = set.trainer::<Cpu>(config, devices)?.with_pace(pace);
     trainer.resume(session)?;
     let measured = trainer.run(&set, session)?;
     Ok((
@@ -205,7 +205,7 @@ fn a_loss_that_is_no_number_fails_for_good_and_names_the_step() {
         .user
         .iter_mut()
         .for_each(|value| *value = f32::MAX);
-    let mut trainer = set.trainer::<Cpu>(&config, Default::default());
+    let mut trainer = set.trainer::<Cpu>(&config, Default::default()).unwrap();
     let error = trainer.run(&set, &MemorySession::default()).unwrap_err();
     assert!(matches!(
         error,
@@ -222,7 +222,7 @@ fn a_loss_that_is_no_number_fails_for_good_and_names_the_step() {
 fn scores_are_those_of_the_best_epoch() {
     let config = config();
     let set = set(&config);
-    let mut trainer = set.trainer::<Cpu>(&config, Default::default());
+    let mut trainer = set.trainer::<Cpu>(&config, Default::default()).unwrap();
     let measured = trainer.run(&set, &MemorySession::default()).unwrap();
     let logits = trainer.logits(&Encoded::new(split(200, 2), &set.users, &set.items).unwrap());
     let auc = metrics::auc(&logits, &set.validation.split.label).unwrap();

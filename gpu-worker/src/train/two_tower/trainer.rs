@@ -21,10 +21,12 @@ use crate::train::epochs::{self, Learner, Measured, Place, Plan, State, resumed}
 use crate::train::gang::{Gang, Part};
 use crate::train::pace::Pace;
 use crate::train::rng::Rng;
-use crate::train::tensors::{bce_with_logits, dropout_mask, lines, matrix, numbers, transient, vector};
+use crate::train::tensors::{bce_with_logits, dropout_masks, matrix, numbers, transient, vector};
 
 /// Rows scored at a time outside training.
 const SCORE_BATCH: usize = 4096;
+/// What dropout draws from, apart from other luck of the same step.
+const MASKS: u64 = 0x6d61_736b;
 
 type Recorded = BinBytesRecorder<FullPrecisionSettings>;
 
@@ -68,87 +70,46 @@ pub struct Trainer<B: AutodiffBackend> {
 /// Which rows of the split meet in a step: the user of one, the item of another, and whether that was a click.
 struct Pairs {
     at: [Vec<usize>; 2],
+    /// The rows of the tables that stand for them, after id dropout.
+    rows: [Vec<u32>; 2],
     labels: Vec<f32>,
 }
 
 impl Pairs {
     /// Each row as it is; and where it is a click, the user with items of other rows, which are taken for passed over.
     fn of(train: &Encoded, rows: &[u32], config: &TrainConfig, rng: &mut Rng) -> Self {
-        let at: Vec<usize> = rows.iter().map(|&at| at as usize).collect();
-        let labels = at.iter().map(|&at| train.split.label[at]).collect();
-        let mut pairs = Self {
-            at: [at.clone(), at.clone()],
-            labels,
-        };
+        let mut users: Vec<usize> = rows.iter().map(|&at| at as usize).collect();
+        let (split, whole) = (&train.split, users.clone());
+        let mut items = whole.clone();
+        let mut labels: Vec<f32> = whole.iter().map(|&at| split.label[at]).collect();
         let count = match config.negatives {
             Negatives::None => 0,
             Negatives::InBatch | Negatives::Sampled => config.negative_count,
         };
-        for &click in at.iter().filter(|&&at| count > 0 && train.split.label[at] > 0.5) {
+        for &click in whole.iter().filter(|&&at| count > 0 && split.label[at] > 0.5) {
             for _ in 0..count {
                 let other = match config.negatives {
-                    Negatives::InBatch => at[rng.below(at.len())],
-                    _ => rng.below(train.split.len()),
+                    Negatives::InBatch => whole[rng.below(whole.len())],
+                    _ => rng.below(split.len()),
                 };
-                if train.split.item_id[other] != train.split.item_id[click] {
-                    pairs.at[0].push(click);
-                    pairs.at[1].push(other);
-                    pairs.labels.push(0.0);
+                if split.item_id[other] != split.item_id[click] {
+                    users.push(click);
+                    items.push(other);
+                    labels.push(0.0);
                 }
             }
         }
-        pairs
-    }
-}
-
-/// One step's rows: table rows after id dropout, and both towers' inputs and dropout masks.
-struct Batch {
-    rows: [Vec<u32>; 2],
-    inputs: [Vec<f32>; 2],
-    masks: [Vec<Vec<f32>>; 2],
-    labels: Vec<f32>,
-}
-
-/// What one replica learns of a step.
-struct Share {
-    inputs: [Vec<f32>; 2],
-    masks: [Vec<Vec<f32>>; 2],
-    labels: Vec<f32>,
-    /// How much of the step it is.
-    part: f32,
-}
-
-impl Batch {
-    fn share(&self, at: &Range<usize>) -> Share {
-        let size = self.labels.len();
-        let cut = |values: &Vec<f32>| lines(values, size, at);
-        Share {
-            inputs: self.inputs.each_ref().map(cut),
-            masks: self.masks.each_ref().map(|masks| masks.iter().map(cut).collect()),
-            labels: self.labels[at.clone()].to_vec(),
-            part: at.len() as f32 / size as f32,
+        let mut pick = |table: &[u32], at: &[usize]| -> Vec<u32> {
+            let mut keeps = |row: u32| rng.uniform() >= config.id_dropout || row == 0;
+            let rows = at.iter().map(|&at| table[at]);
+            rows.map(|row| if keeps(row) { row } else { 0 }).collect()
+        };
+        Self {
+            rows: [pick(&train.users, &users), pick(&train.items, &items)],
+            at: [users, items],
+            labels,
         }
     }
-}
-
-/// The loss of a share, how it changes, and how it changes with either tower's input.
-fn work<B: AutodiffBackend>(model: &TwoTower<B>, share: Share, device: &B::Device) -> Part<[Vec<f32>; 2]> {
-    let size = share.labels.len();
-    let inputs = share
-        .inputs
-        .map(|input| matrix::<B>(input, size, device).require_grad());
-    let masks = share.masks.map(|masks| {
-        masks
-            .into_iter()
-            .map(|mask| matrix(mask, size, device))
-            .collect::<Vec<_>>()
-    });
-    let logits = model.forward(inputs.clone(), [&masks[0], &masks[1]]);
-    let loss = bce_with_logits(logits, vector(share.labels, device)) * share.part;
-    // Taken out, as what others hold as well would be copied number by number.
-    Part::of(loss, model, |gradients| {
-        inputs.map(|input| input.grad_remove(gradients).map(numbers).unwrap_or_default())
-    })
 }
 
 impl<B: AutodiffBackend> Trainer<B> {
@@ -159,13 +120,13 @@ impl<B: AutodiffBackend> Trainer<B> {
         rows: [usize; 2],
         features: [usize; 2],
         devices: Vec<B::Device>,
-    ) -> Self {
+    ) -> Result<Self, JobError> {
         let (dim, seed, deviation) = (config.embedding_dim, config.seed, config.embedding_init);
         let widths = features.map(|features| features + dim);
         let fingerprint = format!("{digest} {} {}", std::any::type_name::<B>(), config.parameters());
         let towers = |device: &B::Device| TwoTower::new(widths, &config.towers, seed, device);
-        let gang = Gang::new(devices, towers);
-        Self {
+        let gang = Gang::new(devices, towers)?;
+        Ok(Self {
             model: towers(gang.first()),
             optimiser: AdamWConfig::new().with_weight_decay(config.weight_decay).init(),
             users: EmbeddingTable::new(rows[0], dim, deviation, seed, 0),
@@ -177,7 +138,7 @@ impl<B: AutodiffBackend> Trainer<B> {
             config,
             fingerprint,
             widths,
-        }
+        })
     }
 
     /// Checkpoints at another pace.
@@ -234,97 +195,91 @@ impl<B: AutodiffBackend> Trainer<B> {
             place.step as u64,
         ]);
         let pairs = Pairs::of(train, rows, &self.config, &mut rng);
-        let batch = self.gather(train, &pairs, &mut rng);
-        let shares = self.gang.shares(batch.labels.len());
-        let shares = shares.iter().map(|at| batch.share(at)).collect();
-        let stepped = self.gang.step(&self.model, shares, work);
+        let (config, widths, tables) = (&self.config, self.widths, [&self.users, &self.items]);
+        let features = [&train.split.user[..], &train.split.item[..]];
+        let hidden = config.towers.split_last().map_or(&[][..], |(_, hidden)| hidden);
+        let learn = |model: &TwoTower<B>, at: Range<usize>, device: &B::Device| {
+            let size = at.len();
+            let inputs = [0, 1].map(|side| {
+                let (rows, lines) = (&pairs.rows[side][at.clone()], &pairs.at[side][at.clone()]);
+                let input = inputs(
+                    tables[side],
+                    rows,
+                    features[side],
+                    widths[side],
+                    lines.iter().copied(),
+                );
+                matrix::<B>(input, size, device).require_grad()
+            });
+            let masks = [0, 1].map(|side| {
+                let luck = |row| {
+                    Rng::derive(&[
+                        config.seed,
+                        MASKS,
+                        place.epoch as u64,
+                        place.step as u64,
+                        side,
+                        row,
+                    ])
+                };
+                let masks = dropout_masks(hidden, config.dropout, at.clone(), luck);
+                masks
+                    .into_iter()
+                    .map(|mask| matrix(mask, size, device))
+                    .collect::<Vec<_>>()
+            });
+            let logits = model.forward(inputs.clone(), [&masks[0], &masks[1]]);
+            let part = size as f32 / pairs.labels.len() as f32;
+            let loss = bce_with_logits(logits, vector(pairs.labels[at].to_vec(), device)) * part;
+            // Taken out, as what others hold as well would be copied number by number.
+            Part::of(loss, model, |gradients| {
+                inputs.map(|input| input.grad_remove(gradients).map(numbers).unwrap_or_default())
+            })
+        };
+        let stepped = self.gang.step(&self.model, pairs.labels.len(), learn);
         if !stepped.loss.is_finite() {
             return stepped.loss;
         }
-        let slopes = [0, 1].map(|side| {
-            let parts = stepped.rest.iter().map(|slopes| &slopes[side][..]);
-            parts.collect::<Vec<_>>().concat()
-        });
-        let (rate, decay) = (self.config.learning_rate as f32, self.config.embedding_decay);
-        let [user_rows, item_rows] = &batch.rows;
-        self.users
-            .update(user_rows, &slopes[0], self.widths[0], rate, decay);
-        self.items
-            .update(item_rows, &slopes[1], self.widths[1], rate, decay);
+        let slopes = |side: usize| stepped.rest.iter().map(move |slopes| &slopes[side][..]);
+        let (rate, decay) = (config.learning_rate as f32, config.embedding_decay);
+        let (users, items) = (&mut self.users, &mut self.items);
+        self.gang.both(
+            || users.update(&pairs.rows[0], slopes(0), widths[0], rate, decay),
+            || items.update(&pairs.rows[1], slopes(1), widths[1], rate, decay),
+        );
         self.model = self
             .optimiser
             .step(self.config.learning_rate, self.model.clone(), stepped.gradients);
         stepped.loss
     }
 
-    fn gather(&self, train: &Encoded, pairs: &Pairs, rng: &mut Rng) -> Batch {
-        let mut pick = |table: &[u32], at: &[usize]| -> Vec<u32> {
-            let keep = |row: &u32, rng: &mut Rng| rng.uniform() >= self.config.id_dropout || *row == 0;
-            at.iter()
-                .map(|&at| table[at])
-                .map(|row| if keep(&row, rng) { row } else { 0 })
-                .collect()
-        };
-        let [of_users, of_items] = &pairs.at;
-        let (users, items) = (pick(&train.users, of_users), pick(&train.items, of_items));
-        let side = |table, rows: &[u32], features: &[f32], side: usize| {
-            inputs(
-                table,
-                rows,
-                features,
-                self.widths[side],
-                pairs.at[side].iter().copied(),
-            )
-        };
-        Batch {
-            inputs: [
-                side(&self.users, &users, &train.split.user, 0),
-                side(&self.items, &items, &train.split.item, 1),
-            ],
-            masks: [0, 1].map(|_| self.masks(pairs.labels.len(), rng)),
-            labels: pairs.labels.clone(),
-            rows: [users, items],
-        }
-    }
-
-    /// Dropout masks of one tower's hidden layers: 0, or what keeps the expectation. They are drawn for all rows of a step:
-    /// what is left out does not depend on who works on which of them.
-    fn masks(&self, rows: usize, rng: &mut Rng) -> Vec<Vec<f32>> {
-        let hidden = self
-            .config
-            .towers
-            .split_last()
-            .map_or(&[][..], |(_, hidden)| hidden);
-        let hidden = if self.config.dropout > 0.0 { hidden } else { &[] };
-        let mask = |&width: &usize| dropout_mask(rows, width, self.config.dropout, rng);
-        hidden.iter().map(mask).collect()
-    }
-
     /// Scores rows with the weights as they are, without dropout.
-    pub fn logits(&self, data: &Encoded) -> Vec<f32> {
-        let model = self.model.valid();
-        let rows: Vec<usize> = (0..data.split.len()).collect();
-        let score = |rows: &[usize]| {
-            let pick = |table: &[u32]| -> Vec<u32> { rows.iter().map(|&at| table[at]).collect() };
-            let users = inputs(
-                &self.users,
-                &pick(&data.users),
-                &data.split.user,
-                self.widths[0],
-                rows.iter().copied(),
-            );
-            let items = inputs(
-                &self.items,
-                &pick(&data.items),
-                &data.split.item,
-                self.widths[1],
-                rows.iter().copied(),
-            );
-            let device = self.gang.first();
-            let tensors = [users, items].map(|values| matrix::<B::InnerBackend>(values, rows.len(), device));
-            numbers(model.forward(tensors, [&[], &[]]))
+    pub fn logits(&mut self, data: &Encoded) -> Vec<f32> {
+        let (widths, tables) = (self.widths, [&self.users, &self.items]);
+        let sides = [
+            (&data.users[..], &data.split.user[..]),
+            (&data.items[..], &data.split.item[..]),
+        ];
+        let score = |model: &TwoTower<B>, at: Range<usize>, device: &B::Device| {
+            let (model, end) = (model.valid(), at.end);
+            let score = |start: usize| {
+                let at = start..(start + SCORE_BATCH).min(end);
+                let tensors = [0, 1].map(|side| {
+                    let (rows, features) = sides[side];
+                    let input = inputs(
+                        tables[side],
+                        &rows[at.clone()],
+                        features,
+                        widths[side],
+                        at.clone(),
+                    );
+                    matrix::<B::InnerBackend>(input, at.len(), device)
+                });
+                numbers(model.forward(tensors, [&[], &[]]))
+            };
+            at.step_by(SCORE_BATCH).flat_map(score).collect::<Vec<f32>>()
         };
-        rows.chunks(SCORE_BATCH).flat_map(score).collect()
+        self.gang.each(&self.model, data.split.len(), score).concat()
     }
 
     fn record_towers(&self) -> Result<Vec<u8>, JobError> {
@@ -401,7 +356,7 @@ impl<B: AutodiffBackend> Learner for Run<'_, B> {
         &self.set.validation.split.label
     }
 
-    fn validation_logits(&self) -> Vec<f32> {
+    fn validation_logits(&mut self) -> Vec<f32> {
         self.trainer.logits(&self.set.validation)
     }
 

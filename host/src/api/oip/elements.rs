@@ -3,33 +3,48 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
 use super::datatype::Datatype;
 
-/// The elements of a tensor as bytes; the error says what was found, and what was allowed.
-pub(in crate::api) fn read(data: &RawValue, datatype: Datatype, shape: &[u64]) -> Result<Vec<u8>, String> {
-    let mut out = Vec::new();
-    let list = Level {
-        datatype,
-        shape,
-        depth: 0,
-        out: &mut out,
-    };
-    let read = list.deserialize(&mut serde_json::Deserializer::from_str(data.get()));
-    let count = match read.map_err(|error| error.to_string())? {
-        Found::Element => return Err("found one value, expected a list".to_owned()),
-        Found::List(count) => count,
-    };
-    let expected = shape
-        .iter()
-        .try_fold(1u64, |all, &extent| all.checked_mul(extent));
-    if expected != Some(count) {
-        return Err(format!(
-            "found {count} elements, and shape {shape:?} has another number of them"
-        ));
+/// So many elements have room at once; a shape may say more than there are.
+const ROOM: u64 = 1 << 18;
+
+/// Reads the elements of a tensor as bytes; the error says what was found, and what was allowed.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::api) struct Elements<'a> {
+    /// Of which type they are.
+    pub(in crate::api) datatype: Datatype,
+    /// The tensor's shape.
+    pub(in crate::api) shape: &'a [u64],
+}
+
+impl<'de> DeserializeSeed<'de> for Elements<'_> {
+    type Value = Vec<u8>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Vec<u8>, D::Error> {
+        let Self { datatype, shape } = self;
+        let expected = shape
+            .iter()
+            .try_fold(1u64, |all, &extent| all.checked_mul(extent));
+        let room = expected.map_or(0, |count| count.min(ROOM) * 4);
+        let mut out = Vec::with_capacity(room as usize);
+        let list = Level {
+            datatype,
+            shape,
+            depth: 0,
+            out: &mut out,
+        };
+        let count = match list.deserialize(from)? {
+            Found::Element => return Err(D::Error::custom("found one value, expected a list")),
+            Found::List(count) => count,
+        };
+        if expected != Some(count) {
+            return Err(D::Error::custom(format!(
+                "found {count} elements, and shape {shape:?} has another number of them"
+            )));
+        }
+        Ok(out)
     }
-    Ok(out)
 }
 
 /// What was found in one place.
@@ -131,11 +146,10 @@ mod tests {
     use super::*;
 
     fn bytes(json: &str, shape: &[u64]) -> Result<Vec<u8>, String> {
-        read(
-            &RawValue::from_string(json.to_owned()).unwrap(),
-            Datatype::Uint8,
-            shape,
-        )
+        let datatype = Datatype::Uint8;
+        let elements = Elements { datatype, shape };
+        let read = elements.deserialize(&mut sonic_rs::Deserializer::from_str(json));
+        read.map_err(|error| error.to_string())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 
 use super::refusal::too_large;
 use super::{HEADER_LENGTH, Named, ROUTING_KEY_HEADER, Refusal, answer, request};
@@ -23,8 +23,8 @@ pub(super) async fn infer(
 ) -> Result<Response, Refusal> {
     let reference = named.reference()?;
     let json = json_length(&headers)?;
-    let (_place, body) = enter_and_read(&faces, &headers, body).await?;
-    let mut asked = request::read(&body, json)?;
+    let (_places, body) = enter_and_read(&faces, &headers, body).await?;
+    let mut asked = request::read(body, json)?;
     keyed(&mut asked.request, &headers);
     bounded(&faces, &asked.request)?;
     let id = asked.request.id.clone();
@@ -43,23 +43,50 @@ pub(in crate::api) fn keyed(request: &mut ModelInferRequest, headers: &HeaderMap
     }
 }
 
-/// A place for one more request, and its body, which is not read before.
+/// A place for one more request and for its body, and the body, which is not read before.
 pub(in crate::api) async fn enter_and_read(
     faces: &Faces,
     headers: &HeaderMap,
     body: Body,
-) -> Result<(OwnedSemaphorePermit, Bytes), ApiError> {
-    Ok((enter(faces).await?, read(faces, headers, body).await?))
+) -> Result<([OwnedSemaphorePermit; 2], Bytes), ApiError> {
+    let places = [enter(faces).await?, room(faces, headers).await?];
+    Ok((places, read(faces, headers, body).await?))
 }
 
 /// A place for one more request; waits for it a little.
 pub(super) async fn enter(faces: &Faces) -> Result<OwnedSemaphorePermit, Failure> {
-    let (places, wait) = (faces.inferences.clone(), faces.config.gateway.queue_wait);
-    let entered = tokio::time::timeout(wait, places.acquire_owned()).await;
-    entered.ok().and_then(Result::ok).ok_or_else(|| {
-        let most = faces.config.inference.max_requests;
-        Failure::Busy(format!("all {most} places for inference requests are taken"))
-    })
+    let most = faces.config.inference.max_requests;
+    let full = || format!("all {most} places for inference requests are taken");
+    wait(faces, faces.inferences.clone().acquire_owned(), full).await
+}
+
+/// Memory for a body of the length that is announced, or of any length where none is. One that is larger than all memory
+/// for bodies has all of it.
+async fn room(faces: &Faces, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, ApiError> {
+    let bound = faces.config.inference.max_request;
+    let size = objects::announced(headers).unwrap_or(bound);
+    if size > bound {
+        return Err(too_large("the request's body", bound).into());
+    }
+    let most = faces.config.inference.max_bodies;
+    let full = || format!("bodies of inference requests take all {most} bytes of memory that they may");
+    let taking = faces.bodies.clone().acquire_many_owned(units(size.min(most)));
+    Ok(wait(faces, taking, full).await?)
+}
+
+/// What memory for bodies is counted in: KiB, begun ones as whole ones.
+pub fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+async fn wait(
+    faces: &Faces,
+    taking: impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>>,
+    full: impl FnOnce() -> String,
+) -> Result<OwnedSemaphorePermit, Failure> {
+    let taken = tokio::time::timeout(faces.config.gateway.queue_wait, taking).await;
+    let taken = taken.ok().and_then(Result::ok);
+    taken.ok_or_else(|| Failure::Busy(full()))
 }
 
 /// Tensors grow where they are taken out of JSON: they are bounded like the body.
@@ -75,9 +102,6 @@ pub(in crate::api) fn bounded(faces: &Faces, request: &ModelInferRequest) -> Res
 async fn read(faces: &Faces, headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     let bound = faces.config.inference.max_request;
     let beyond = || ApiError::from(too_large("the request's body", bound));
-    if objects::announced(headers).is_some_and(|size| size > bound) {
-        return Err(beyond());
-    }
     if let Some(encoding) = headers
         .get(header::CONTENT_ENCODING)
         .filter(|&encoding| encoding != "identity")

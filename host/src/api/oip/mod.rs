@@ -5,9 +5,10 @@
 
 mod answer;
 mod datatype;
-pub(super) mod elements;
+mod elements;
 mod grpc;
 mod infer;
+mod input;
 pub mod metrics;
 mod models;
 mod refusal;
@@ -24,7 +25,9 @@ use tidegate_ml::reference::{ModelRef, Target};
 use super::Faces;
 use super::error::ApiError;
 pub(super) use datatype::Datatype;
+pub(super) use elements::Elements;
 pub use grpc::Grpc;
+pub use infer::units;
 pub(super) use infer::{bounded, enter_and_read, keyed};
 pub use refusal::Refusal;
 pub(super) use server::is_ready;

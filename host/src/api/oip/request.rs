@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::datatype::Datatype;
-use super::elements;
+use super::input::Input;
 use crate::api::error::ApiError;
 use crate::inference::open_inference::infer_parameter::ParameterChoice;
 use crate::inference::open_inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
@@ -49,22 +47,11 @@ impl Form {
 }
 
 #[derive(Deserialize)]
-struct Body<'a> {
+struct Body {
     id: Option<String>,
     parameters: Option<Map<String, Value>>,
-    #[serde(borrow)]
-    inputs: Vec<Input<'a>>,
+    inputs: Vec<Input>,
     outputs: Option<Vec<Output>>,
-}
-
-#[derive(Deserialize)]
-struct Input<'a> {
-    name: String,
-    shape: Vec<u64>,
-    datatype: String,
-    parameters: Option<Map<String, Value>>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -73,8 +60,8 @@ struct Output {
     parameters: Option<Map<String, Value>>,
 }
 
-/// Reads a request; `json` are the bytes of its JSON, where bytes of tensors follow.
-pub(super) fn read(body: &Bytes, json: Option<usize>) -> Result<Asked, ApiError> {
+/// Reads a request, of which nothing but bytes of tensors is kept; `json` are the bytes of its JSON, where those follow.
+pub(super) fn read(body: Bytes, json: Option<usize>) -> Result<Asked, ApiError> {
     let length = json.unwrap_or(body.len());
     if length > body.len() {
         let whole = body.len();
@@ -82,8 +69,7 @@ pub(super) fn read(body: &Bytes, json: Option<usize>) -> Result<Asked, ApiError>
             "`inference-header-content-length` is {length}, and the body has {whole} bytes"
         )));
     }
-    let parsed: Body<'_> = serde_json::from_slice(&body[..length])
-        .map_err(|error| ApiError::bad(format!("the request is no inference request: {error}")))?;
+    let parsed: Body = sonic_rs::from_slice(&body[..length]).map_err(|error| no_request(&error))?;
     let mut parameters = parsed.parameters.unwrap_or_default();
     let binary = flag(&mut parameters, "binary_data_output", "parameters")?.unwrap_or(false);
     let patience = patience(&parameters)?;
@@ -123,14 +109,20 @@ pub(super) fn read(body: &Bytes, json: Option<usize>) -> Result<Asked, ApiError>
     })
 }
 
+/// What is wrong with the JSON, without the piece of it that the library draws below.
+fn no_request(error: &sonic_rs::Error) -> ApiError {
+    let error = error.to_string();
+    let said = error.lines().next().unwrap_or_default();
+    ApiError::bad(format!("the request is no inference request: {said}"))
+}
+
 fn add_input(
     request: &mut ModelInferRequest,
-    input: Input<'_>,
+    input: Input,
     rest: &mut Bytes,
     at: &str,
 ) -> Result<(), ApiError> {
     let bad = |reason: String| ApiError::bad(format!("`{at}`: {reason}"));
-    let datatype = Datatype::named(&input.datatype).map_err(bad)?;
     let mut parameters = input.parameters.unwrap_or_default();
     let raw = match (size(&mut parameters, at)?, input.data) {
         (Some(size), None) if size <= rest.len() => rest.split_to(size),
@@ -140,9 +132,7 @@ fn add_input(
                 "`binary_data_size` is {size}, and {left} bytes are left after the JSON"
             )));
         }
-        (None, Some(data)) => elements::read(data, datatype, &input.shape)
-            .map_err(|reason| ApiError::bad(format!("`{at}.data`: {reason}")))?
-            .into(),
+        (None, Some(data)) => data.into(),
         (Some(_), Some(_)) => {
             return Err(bad(
                 "both `data` and `binary_data_size`, expected one of them".into()
@@ -158,7 +148,7 @@ fn add_input(
     request.raw_input_contents.push(raw);
     request.inputs.push(InferInputTensor {
         name: input.name,
-        datatype: datatype.name().to_owned(),
+        datatype: input.datatype.name().to_owned(),
         shape: input.shape.iter().map(extent).collect(),
         parameters: into_message(parameters, at)?,
         contents: None,
@@ -280,7 +270,7 @@ mod tests {
     use super::*;
 
     fn refused(json: &str) -> String {
-        read(&Bytes::copy_from_slice(json.as_bytes()), None)
+        read(Bytes::copy_from_slice(json.as_bytes()), None)
             .unwrap_err()
             .message
     }
@@ -298,7 +288,7 @@ mod tests {
             "outputs":[{"name":"y","parameters":{"binary_data":false}},{"name":"z"}]}"#;
         let mut whole = json.as_bytes().to_vec();
         whole.extend_from_slice(&[1, 0, 1, 0, 0, 0, b'q']);
-        let asked = read(&whole.into(), Some(json.len())).unwrap();
+        let asked = read(whole.into(), Some(json.len())).unwrap();
         let raw = &asked.request.raw_input_contents;
         assert_eq!(raw, &[&[1, 0][..], &[3, 4], &[1, 0, 0, 0, b'q']]);
         assert_eq!(asked.request.id, "7");
@@ -312,7 +302,7 @@ mod tests {
         for (json, said) in [
             (
                 body(r#""data":[1,"a"]"#),
-                "`inputs[0].data`: found `a`, allowed for `FP32` are numbers",
+                "input `x`: found `a`, allowed for `FP32` are numbers at line 1 column 6",
             ),
             (body(r#""data":[1]"#), "found 1 elements, and shape [2]"),
             (
@@ -349,9 +339,9 @@ mod tests {
             let error = refused(&json);
             assert!(error.contains(said), "{json}: {error}");
         }
-        let beyond = read(&Bytes::from_static(b"{}"), Some(3)).unwrap_err();
+        let beyond = read(Bytes::from_static(b"{}"), Some(3)).unwrap_err();
         assert!(beyond.message.contains("the body has 2 bytes"), "{beyond}");
-        let left = read(&Bytes::from_static(b"{\"inputs\":[]}xx"), Some(13)).unwrap_err();
+        let left = read(Bytes::from_static(b"{\"inputs\":[]}xx"), Some(13)).unwrap_err();
         assert!(left.message.starts_with("2 bytes follow the JSON"), "{left}");
     }
 }

@@ -101,11 +101,12 @@ async fn score(
     body: Body,
 ) -> Result<Json<Value>, Refusal> {
     let reference = named.reference()?;
-    let (_place, body) = oip::enter_and_read(&faces, &headers, body).await?;
+    let (_places, body) = oip::enter_and_read(&faces, &headers, body).await?;
     let kind = headers
         .get(header::CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok());
     let asked = Asked::read(kind.unwrap_or("application/json"), &body)?;
+    drop(body);
     let takes = faces.workers.metadata(&reference).await?;
     let mut request = ModelInferRequest::default();
     oip::keyed(&mut request, &headers);

@@ -1,11 +1,11 @@
 //! Columns and rows as a model's inputs, and its outputs as predictions.
 
-use serde_json::value::to_raw_value;
+use serde::de::DeserializeSeed as _;
 use serde_json::{Map, Value};
 
 use super::columns::Asked;
 use crate::api::error::ApiError;
-use crate::api::oip::{Datatype, elements};
+use crate::api::oip::{Datatype, Elements};
 use crate::inference::Failure;
 use crate::inference::open_inference::model_infer_request::InferInputTensor;
 use crate::inference::open_inference::model_metadata_response::TensorMetadata;
@@ -62,9 +62,14 @@ fn side_by_side(columns: Vec<(String, Vec<Value>)>) -> Vec<Value> {
 fn add(request: &mut ModelInferRequest, port: &TensorMetadata, rows: Value) -> Result<(), ApiError> {
     let bad = |reason: String| ApiError::bad(format!("`{}`: {reason}", port.name));
     let datatype = Datatype::named(&port.datatype).map_err(bad)?;
-    let data = to_raw_value(&rows).map_err(|error| bad(error.to_string()))?;
     let mut shape = shape(&rows);
-    let raw = elements::read(&data, datatype, &shape).map_err(bad)?;
+    let elements = Elements {
+        datatype,
+        shape: &shape,
+    };
+    let raw = elements
+        .deserialize(rows)
+        .map_err(|error| bad(error.to_string()))?;
     // A column of values is as good as one of lists with one value.
     if shape.len() + 1 == port.shape.len() {
         shape.push(1);

@@ -126,6 +126,37 @@ async fn who_finds_no_place_or_no_worker_is_told_when_to_come_again() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_waits_for_memory_that_others_have_and_is_refused_where_they_keep_it() -> Result<()> {
+    let scene = Scene::new()?;
+    let config = "[gateway]\nqueue_wait = \"300ms\"\n[inference]\nmax_bodies = \"1MiB\"\n";
+    let host = host_with_models(&scene, config).await?;
+    let (path, asked) = ("/v2/models/sums/infer", rows(json!([1, 2, 3, 4])));
+    host.api.post(path, &asked).await?;
+    let mut slow = TcpStream::connect(authority(&host.ready.gateway)).await?;
+    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2097152\r\n\r\n");
+    slow.write_all(head.as_bytes()).await?;
+    let (told, later) = until(
+        "a body that has the memory",
+        Duration::from_secs(30),
+        async || {
+            let (status, later, told) = host.api.post_told(path, &asked).await?;
+            Ok((status == 429).then_some((told, later)))
+        },
+    )
+    .await?;
+    assert!(
+        later.is_some() && told.contains("all 1048576 bytes"),
+        "{later:?} {told}"
+    );
+    drop(slow);
+    until("the memory again", Duration::from_secs(30), async || {
+        let (status, _, _) = host.api.post_told(path, &asked).await?;
+        Ok((status == 200).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_announced_too_large_is_refused_before_it_is_sent() -> Result<()> {
     let scene = Scene::new()?;
     let host = host_with_models(&scene, "").await?;
