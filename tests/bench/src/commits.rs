@@ -122,6 +122,7 @@ fn load(host: &Host, kind: &str, data: &Value, connections: usize) -> Load {
     Load {
         address: host.api.base().trim_start_matches("http://").to_owned(),
         path: "/api/v1/events".to_owned(),
+        headers: Vec::new(),
         bodies: vec![Bytes::from(json!({ "type": kind, "data": data }).to_string())],
         connections,
     }

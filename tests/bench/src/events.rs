@@ -20,6 +20,7 @@ pub async fn measure(table: &mut Table) -> Result<()> {
     let load = Load {
         address: host.api.base().trim_start_matches("http://").to_owned(),
         path: "/api/v1/events".to_owned(),
+        headers: Vec::new(),
         bodies: vec![Bytes::from(
             json!({ "type": "Bench", "data": stage::nothing() }).to_string(),
         )],

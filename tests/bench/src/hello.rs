@@ -79,6 +79,7 @@ async fn ask(address: &str, pid: i32) -> Result<Answered> {
     let load = Load {
         address: address.to_owned(),
         path: "/hello".to_owned(),
+        headers: Vec::new(),
         bodies: vec![Bytes::new()],
         connections: CONNECTIONS,
     };

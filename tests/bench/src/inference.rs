@@ -32,23 +32,26 @@ struct Case {
     what: &'static str,
     model: &'static str,
     rows: u64,
+    /// Whether nearly all the work is the model's, so that the bare runtime is what it is measured by.
+    dominates: bool,
 }
 
-const CASES: [Case; 3] = [
+const fn case(what: &'static str, model: &'static str, rows: u64) -> Case {
     Case {
-        what: "small network",
-        model: "mlp",
-        rows: 1,
-    },
+        what,
+        model,
+        rows,
+        dominates: false,
+    }
+}
+
+const CASES: [Case; 4] = [
+    case("small network", "mlp", 1),
+    case("ranker, 100 items", "ranker", 100),
+    case("ranker, 1,000 items", "ranker", 1000),
     Case {
-        what: "ranker, 100 items",
-        model: "ranker",
-        rows: 100,
-    },
-    Case {
-        what: "ranker, 1,000 items",
-        model: "ranker",
-        rows: 1000,
+        dominates: true,
+        ..case("large network, 32 rows", "deep", 32)
     },
 ];
 
@@ -63,46 +66,44 @@ pub async fn measure(args: &Args, table: &mut Table) -> Result<()> {
     let mut options = predict::options(&folder, args)?;
     options.core = Some(CORE);
     let host = Host::start(options).await?;
-    register(&host, "mlp", std::fs::read(models.file("mlp"))?).await?;
+    for network in ["mlp", "deep"] {
+        register(&host, network, std::fs::read(models.file(network))?).await?;
+    }
     let ours = host.api.base().trim_start_matches("http://").to_owned();
     let fast_api = models.fast_api().await?;
     let ml_server = models.ml_server().await?;
     for case in &CASES {
-        let body = body(&host, case).await?;
+        let asked = Asked::of(&host, case).await?;
         let file = std::fs::read(models.file(case.model))?;
-        let bare = 1e6
-            / Peer::install(&args.cache, &file, CORE)
-                .await?
-                .bare(case.rows)
-                .await?;
+        let bare = Peer::install(&args.cache, &file, CORE).await?;
+        let bare = 1e6 / bare.bare(case.rows).await?;
         for rival in [Some(&fast_api), ml_server.as_ref()].into_iter().flatten() {
             until(rival.name, START, async || {
-                let once = load(case, &rival.address, &body, 1);
+                let once = asked.json(&rival.address, 1);
                 Ok(once.run_times(1).await.ok().map(drop))
             })
             .await?;
         }
         for connections in CONNECTIONS {
-            let ask = async |address: &str| {
-                let load = load(case, address, &body, connections);
-                load.run_for(WARM_UP).await?;
-                load.run_for(TIME).await
-            };
-            let tidegate = ask(&ours).await.context("Tidegate")?;
-            let other = ask(&fast_api.address).await;
             let what = format!("{}, {connections} connections", case.what);
+            let tidegate = answered(asked.json(&ours, connections))
+                .await
+                .context("Tidegate")?;
+            let other = answered(asked.json(&fast_api.address, connections)).await;
             beside_fast_api(table, &what, tidegate, other);
             if let Some(rival) = &ml_server {
-                let said = match ask(&rival.address).await {
+                let said = match answered(asked.json(&rival.address, connections)).await {
                     Ok(other) => other.say(),
                     Err(error) => format!("fails: {error:#}"),
                 };
                 table.plain(&what, tidegate.say(), format!("{} {said}", rival.name));
             }
+            let binary = answered(asked.binary(&ours, connections))
+                .await
+                .context("Tidegate")?;
             if connections == 16 {
-                let bare = (bare, format!("ONNX Runtime alone {} a second", whole(bare)));
-                let ours = (tidegate.rate, tidegate.say());
-                table.beside(&what, ours, bare, OF_THE_BARE_RUNTIME);
+                beside_bare(table, case, &what, tidegate, bare);
+                beside_bare(table, case, &format!("{what}, as bytes"), binary, bare);
             }
         }
     }
@@ -141,6 +142,20 @@ fn beside_fast_api(table: &mut Table, what: &str, ours: Answered, other: Result<
     table.beside(&format!("{what}, p99"), of(ours), of(other), TIMES_ITS_P99);
 }
 
+/// The runtime alone is the limit where the model is nearly all the work, and a measure of the rest elsewhere.
+fn beside_bare(table: &mut Table, case: &Case, what: &str, ours: Answered, bare: f64) {
+    let said = format!("ONNX Runtime alone {} a second", whole(bare));
+    match case.dominates {
+        true => table.beside(what, (ours.rate, ours.say()), (bare, said), OF_THE_BARE_RUNTIME),
+        false => table.plain(what, ours.say(), said),
+    }
+}
+
+async fn answered(load: Load) -> Result<Answered> {
+    load.run_for(WARM_UP).await?;
+    load.run_for(TIME).await
+}
+
 fn memory(host: &Host, rival: &Rival, table: &mut Table) -> Result<()> {
     let said = |bytes: f64| format!("{} MB", whole(bytes / 1e6));
     let (ours, theirs) = (
@@ -161,33 +176,83 @@ pub async fn register(host: &Host, name: &str, file: Vec<u8>) -> Result<()> {
     host.api.post("/api/v1/models", &offered).await.map(drop)
 }
 
-fn load(case: &Case, address: &str, body: &Bytes, connections: usize) -> Load {
-    Load {
-        address: address.to_owned(),
-        path: format!("/v2/models/{}/infer", case.model),
-        bodies: vec![body.clone()],
-        connections,
+/// A request, in JSON and with its tensors as bytes behind it (Triton's binary tensor extension).
+struct Asked {
+    path: String,
+    json: Bytes,
+    binary: Bytes,
+    /// How much of `binary` is JSON.
+    head: usize,
+}
+
+impl Asked {
+    /// What the model takes, as the host tells it, with so many rows; of the ranker it is one user, and items.
+    async fn of(host: &Host, case: &Case) -> Result<Self> {
+        let path = format!("/v2/models/{}", case.model);
+        let told = host.api.get(&path).await?;
+        let inputs = told["inputs"].as_array().context("the model tells no inputs")?;
+        let (mut texts, mut heads, mut raw) = (Vec::new(), Vec::new(), Vec::new());
+        for input in inputs {
+            let of_user = input["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("user"));
+            let rows = if of_user { 1 } else { case.rows };
+            let width = input["shape"][1].as_u64();
+            let count = rows * width.unwrap_or(1);
+            let (data, bytes) = match input["datatype"].as_str() {
+                Some("INT64") => elements((1..=count).map(u64::cast_signed), |value: i64| {
+                    value.to_le_bytes().to_vec()
+                }),
+                _ => elements((0..count).map(|at| (at % 97) as f64 / 97.0), |value| {
+                    (value as f32).to_le_bytes().to_vec()
+                }),
+            };
+            let shape: Vec<u64> = [rows].into_iter().chain(width).collect();
+            let (name, shape, datatype) = (&input["name"], json!(shape), &input["datatype"]);
+            // Written by hand, as the protocol's order of fields is not that of a map.
+            let head = format!(r#""name":{name},"shape":{shape},"datatype":{datatype}"#);
+            texts.push(format!(r#"{{{head},"data":{data}}}"#));
+            let size = bytes.len();
+            heads.push(format!(
+                r#"{{{head},"parameters":{{"binary_data_size":{size}}}}}"#
+            ));
+            raw.extend(bytes);
+        }
+        let whole = |inputs: &[String], rest: &str| format!(r#"{{{rest}"inputs":[{}]}}"#, inputs.join(","));
+        let head = whole(&heads, r#""parameters":{"binary_data_output":true},"#);
+        Ok(Self {
+            path: format!("{path}/infer"),
+            json: whole(&texts, "").into(),
+            head: head.len(),
+            binary: [head.as_bytes(), &raw].concat().into(),
+        })
+    }
+
+    fn json(&self, address: &str, connections: usize) -> Load {
+        Load {
+            address: address.to_owned(),
+            path: self.path.clone(),
+            headers: Vec::new(),
+            bodies: vec![self.json.clone()],
+            connections,
+        }
+    }
+
+    fn binary(&self, address: &str, connections: usize) -> Load {
+        Load {
+            headers: vec![("inference-header-content-length", self.head.to_string())],
+            bodies: vec![self.binary.clone()],
+            ..self.json(address, connections)
+        }
     }
 }
 
-/// What the model takes, as the host tells it, with so many rows; of the ranker it is one user, and items.
-async fn body(host: &Host, case: &Case) -> Result<Bytes> {
-    let told = host.api.get(&format!("/v2/models/{}", case.model)).await?;
-    let inputs = told["inputs"].as_array().context("the model tells no inputs")?;
-    let made = |input: &Value| {
-        let of_user = input["name"]
-            .as_str()
-            .is_some_and(|name| name.starts_with("user"));
-        let rows = if of_user { 1 } else { case.rows };
-        let width = input["shape"][1].as_u64();
-        let count = rows * width.unwrap_or(1);
-        let data: Vec<Value> = match input["datatype"].as_str() {
-            Some("INT64") => (1..=count).map(Value::from).collect(),
-            _ => (0..count).map(|at| json!((at % 97) as f64 / 97.0)).collect(),
-        };
-        let shape: Vec<u64> = [rows].into_iter().chain(width).collect();
-        json!({ "name": input["name"], "datatype": input["datatype"], "shape": shape, "data": data })
-    };
-    let inputs: Vec<Value> = inputs.iter().map(made).collect();
-    Ok(Bytes::from(json!({ "inputs": inputs }).to_string()))
+/// Numbers in JSON, and as bytes.
+fn elements<T: Into<Value> + Copy>(
+    values: impl Iterator<Item = T>,
+    bytes: impl Fn(T) -> Vec<u8>,
+) -> (Value, Vec<u8>) {
+    let values: Vec<T> = values.collect();
+    let raw = values.iter().copied().flat_map(bytes).collect();
+    (values.into_iter().map(Into::into).collect(), raw)
 }

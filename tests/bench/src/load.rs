@@ -19,6 +19,8 @@ pub struct Load {
     pub address: String,
     /// The path of the POST.
     pub path: String,
+    /// Headers that it has beside those of every request.
+    pub headers: Vec<(&'static str, String)>,
     /// The bodies, taken in turn.
     pub bodies: Vec<Bytes>,
     /// Connections at one time.
@@ -82,11 +84,13 @@ async fn ask(load: Load, number: usize, time: Option<Duration>, each: Option<usi
     let mut took = Vec::new();
     while time.is_none_or(|time| started.elapsed() < time) && each.is_none_or(|each| took.len() < each) {
         let body = load.bodies[(number + took.len()) % load.bodies.len()].clone();
-        let request = Request::post(&load.path)
+        let mut request = Request::post(&load.path)
             .header("host", &load.address)
-            .header("content-type", "application/json")
-            .body(Full::new(body))
-            .context("no request")?;
+            .header("content-type", "application/json");
+        for (name, value) in &load.headers {
+            request = request.header(*name, value);
+        }
+        let request = request.body(Full::new(body)).context("no request")?;
         let asked = Instant::now();
         let response = connection.send_request(request).await.context("no answer")?;
         let status = response.status();

@@ -73,6 +73,7 @@ pub async fn ask(address: &str, items: u64, connections: usize) -> Result<crate:
     let load = Load {
         address: address.to_owned(),
         path: "/predict".to_owned(),
+        headers: Vec::new(),
         bodies: bodies(items),
         connections,
     };

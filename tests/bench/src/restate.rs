@@ -94,6 +94,7 @@ impl Restate {
         let load = Load {
             address: self.ingress.clone(),
             path: format!("/{service}/run/send"),
+            headers: Vec::new(),
             bodies: vec![Bytes::from_static(b"{}")],
             connections,
         };

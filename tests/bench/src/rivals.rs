@@ -22,6 +22,8 @@ const FAST_API: [&str; 7] = [
     "onnxruntime",
     "onnx",
 ];
+/// The networks that are written here, by the widths of their layers, from features to score.
+const NETWORKS: [(&str, &[u16]); 2] = [("mlp", &[32, 64, 32, 1]), ("deep", &[512, 2048, 2048, 1024, 1])];
 const ML_SERVER: [&str; 2] = ["mlserver>=1.7,<1.8", "onnxruntime"];
 
 /// A server of others; it ends when it is dropped.
@@ -51,7 +53,7 @@ pub struct Models {
 }
 
 impl Models {
-    /// The ranker, and a small network that is written here.
+    /// The ranker, and the networks that are written here.
     pub async fn write(folder: &Path, cache: &Path, ranker: &[u8], core: usize) -> Result<Self> {
         let models = Self {
             folder: folder.to_path_buf(),
@@ -66,12 +68,13 @@ impl Models {
         ] {
             models.put(path, content)?;
         }
-        models.put("models/mlp/model.onnx", b"")?;
         let python = models.python().await?;
-        run(Command::new(python)
-            .arg(folder.join("mlp.py"))
-            .arg(models.file("mlp")))
-        .await?;
+        for (name, widths) in NETWORKS {
+            models.put(&format!("models/{name}/model.onnx"), b"")?;
+            let mut command = Command::new(&python);
+            command.arg(folder.join("mlp.py")).arg(models.file(name));
+            run(command.args(widths.iter().map(ToString::to_string))).await?;
+        }
         Ok(models)
     }
 
@@ -116,7 +119,7 @@ impl Models {
             "http_port": http, "grpc_port": grpc, "metrics_port": metrics, "parallel_workers": 0, "debug": false,
         });
         self.put("settings.json", settings.to_string().as_bytes())?;
-        for name in ["mlp", "ranker"] {
+        for name in NETWORKS.map(|(name, _)| name).into_iter().chain(["ranker"]) {
             let model = json!({
                 "name": name, "implementation": "runtime.Onnx", "parameters": { "uri": "./model.onnx" },
             });

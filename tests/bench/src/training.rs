@@ -23,7 +23,31 @@ const FILES: [&str; 4] = [
     "validation.parquet",
     "test.parquet",
 ];
-/// The data set of the demo.
+/// A data set that the app makes, and how often it is gone through.
+struct Size {
+    what: &'static str,
+    folder: &'static str,
+    times: u64,
+    epochs: u64,
+}
+
+/// That of the demo, and one with tables of four times as many rows: the dense optimiser's work grows with those.
+const SIZES: [Size; 2] = [
+    Size {
+        what: "10,000 users and 50,000 items",
+        folder: "bench-training",
+        times: 1,
+        epochs: 4,
+    },
+    Size {
+        what: "40,000 users and 200,000 items",
+        folder: "bench-training-4",
+        times: 4,
+        epochs: 2,
+    },
+];
+const USERS: u64 = 10_000;
+const ITEMS: u64 = 50_000;
 const INTERACTIONS: u64 = 200_000;
 
 /// What training one way took.
@@ -43,18 +67,32 @@ impl Trained {
 /// Measures it.
 pub async fn measure(args: &Args, table: &mut Table) -> Result<()> {
     let python = install(&args.cache, "torch-venv", &PACKAGES).await?;
-    let data = data_set(args).await?;
+    for size in &SIZES {
+        let data = data_set(args, size).await?;
+        eprintln!(
+            "    PyTorch and this data set are kept; on another machine: {SCRIPT} --data {}",
+            data.display()
+        );
+        compare(args, table, &python, &data, size).await?;
+    }
+    Ok(())
+}
+
+async fn compare(args: &Args, table: &mut Table, python: &Path, data: &Path, size: &Size) -> Result<()> {
     let worker = Install::find()?.tidegate.with_file_name("tidegate-worker");
-    eprintln!(
-        "    PyTorch and this data set are kept; on another machine: {SCRIPT} --data {}",
-        data.display()
-    );
     let output = Command::new(python)
         .arg(workspace_root().join(SCRIPT))
-        .args(["--json", "--device", &args.device, "--worker"])
+        .args([
+            "--json",
+            "--device",
+            &args.device,
+            "--epochs",
+            &size.epochs.to_string(),
+            "--worker",
+        ])
         .arg(worker)
         .arg("--data")
-        .arg(&data)
+        .arg(data)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -65,7 +103,7 @@ pub async fn measure(args: &Args, table: &mut Table) -> Result<()> {
         serde_json::from_slice(&output.stdout).context("the script tells something else")?;
     let (ours, peers) = trained.split_first().context("the script tells nothing")?;
     let times = if args.device == "cpu" { 3.0 } else { 1.0 };
-    let what = format!("two towers trained on {}", args.device);
+    let what = format!("two towers of {}, trained on {}", size.what, args.device);
     let said = |peer: &Trained| format!("{} {}", peer.name, peer.say());
     // The aim is of the optimiser that PyTorch's users take; the sparse one is told beside it.
     let (dense, others) = peers.split_first().context("the script tells of no peer")?;
@@ -77,12 +115,13 @@ pub async fn measure(args: &Args, table: &mut Table) -> Result<()> {
 }
 
 /// The folder of the training set that the app makes of generated interactions.
-async fn data_set(args: &Args) -> Result<PathBuf> {
-    let folder = args.cache.join("bench-training");
+async fn data_set(args: &Args, size: &Size) -> Result<PathBuf> {
+    let folder = args.cache.join(size.folder);
     if FILES.iter().all(|name| folder.join(name).is_file()) {
         return Ok(folder);
     }
-    eprintln!("    making a data set of {INTERACTIONS} interactions");
+    let [users, items, interactions] = [USERS, ITEMS, INTERACTIONS].map(|count| count * size.times);
+    eprintln!("    making a data set of {interactions} interactions");
     let scratch = tempfile::Builder::new().prefix("tidegate-bench-").tempdir();
     let scratch = scratch.context("no temporary folder")?;
     let config = scratch.path().join("host.toml");
@@ -96,10 +135,10 @@ async fn data_set(args: &Args) -> Result<PathBuf> {
     })
     .await?;
     let request =
-        json!({ "users": 10_000, "items": 50_000, "interactions": INTERACTIONS, "days": 30, "seed": 42 });
+        json!({ "users": users, "items": items, "interactions": interactions, "days": 30, "seed": 42 });
     host.api.event("GenerateRequested", request).await?;
     // The job that waits for a worker tells that the training set is there as a whole.
-    let prefix = until("a training set", Duration::from_secs(300), async || {
+    let prefix = until("a training set", Duration::from_secs(900), async || {
         let jobs = host.api.get("/api/v1/jobs").await?;
         let prefix = jobs["jobs"][0]["config"]["dataset"]["prefix"].as_str();
         Ok(prefix.map(str::to_owned))
