@@ -9,7 +9,7 @@ use ort::session::Session;
 use tonic::Status;
 
 use super::batch;
-use super::budget::{Share, resident};
+use super::budget::{Share, resident, trim};
 use super::padding::{Fill, Padding};
 use super::proto::{ModelInferRequest, ModelInferResponse};
 use super::provider::Execution;
@@ -99,6 +99,8 @@ impl Opened {
         if let Err(reason) = signature.run(&mut first, &signature.zeros()) {
             tracing::info!(model = name, version, reason = reason.message(), "not warmed up");
         }
+        // What ONNX Runtime read the file into on its way is free by now.
+        trim();
         // The file is kept for further sessions, and each has weights of its own.
         let least = 2 * file.len() as u64;
         Ok(Self {
