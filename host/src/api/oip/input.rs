@@ -77,7 +77,14 @@ impl<'de> Visitor<'de> for Fields {
             let mut list = sonic_rs::Deserializer::from_str(unread.as_raw_str());
             let shape = &shape;
             let elements = Elements { datatype, shape }.deserialize(&mut list);
-            data = Some(elements.map_err(|error| within(Some(&name), error))?);
+            data = Some(elements.map_err(|error| {
+                let error = error.to_string();
+                // Where it is in the list says little; where the input is in the body is added.
+                let said = error
+                    .rsplit_once(" at line ")
+                    .map_or(&error[..], |(said, _)| said);
+                within(Some(&name), said)
+            })?);
         }
         Ok(Input {
             name,

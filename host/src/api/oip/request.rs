@@ -298,6 +298,17 @@ mod tests {
     }
 
     #[test]
+    fn elements_may_stand_before_their_type_and_shape() {
+        let input = r#""data":[[1,2],[3,4]],"datatype":"UINT8","name":"x","shape":[2,2],"more":[{}]"#;
+        let json = format!(r#"{{"inputs":[{{{input}}}]}}"#);
+        let asked = read(json.into(), None).unwrap();
+        assert_eq!(asked.request.raw_input_contents, [[1, 2, 3, 4].as_slice()]);
+        let error = refused(r#"{"inputs":[{"data":[1,"a"],"datatype":"FP32","name":"x","shape":[2]}]}"#);
+        let said = "input `x`: found `a`, allowed for `FP32` are numbers at line 1 column 68";
+        assert!(error.ends_with(said), "{error}");
+    }
+
+    #[test]
     fn every_mistake_says_where_what_was_found_and_what_is_allowed() {
         for (json, said) in [
             (

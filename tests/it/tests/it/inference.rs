@@ -63,7 +63,7 @@ async fn a_request_that_cannot_be_answered_says_why_under_error() -> Result<()> 
     assert!(
         found
             .1
-            .contains("`inputs[0].data`: found `a`, allowed for `FP32` are numbers"),
+            .contains("input `x`: found `a`, allowed for `FP32` are numbers"),
         "{found:?}"
     );
     let found = refused(
