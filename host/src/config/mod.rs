@@ -161,7 +161,8 @@ pub struct InferenceConfig {
     pub max_request: u64,
     /// Requests that are read and answered at one time.
     pub max_requests: usize,
-    /// Bytes of memory that the bodies of requests over HTTP take at one time; more wait for them.
+    /// Bytes of memory that the bodies of requests over HTTP take at one time, each from its beginning as much as it tells;
+    /// more wait for them.
     pub max_bodies: u64,
     /// Bytes of memory that the models of the host's worker may take together.
     pub memory: u64,
@@ -336,7 +337,7 @@ fn read(from: &mut Reader) -> Config {
             listen: from.address("inference.listen", local(8081)),
             max_request: from.bytes("inference.max_request", "64MiB", ("1KiB", "1GiB")),
             max_requests: from.count("inference.max_requests", 256, 1..=100_000),
-            max_bodies: from.bytes("inference.max_bodies", "64MiB", ("1MiB", "1TiB")),
+            max_bodies: from.bytes("inference.max_bodies", "4GiB", ("1MiB", "1TiB")),
             memory: from.bytes("inference.memory", "2GiB", ("1MiB", "1TiB")),
             requests_per_worker: from.count("inference.requests_per_worker", 8, 1..=100_000),
             invocations: from.text("inference.invocations"),
